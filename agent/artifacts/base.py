@@ -1,0 +1,92 @@
+"""What every artifact store offers. No store lives here."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from agent.artifact_uri import ArtifactUri
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """The bytes *first* to *last*, both counted from 0 and both included; no *last* means to the end."""
+
+    first: int
+    last: int | None = None
+
+
+class Artifact(Protocol):
+    """One version of one object, opened for reading once, by one reader."""
+
+    size: int
+    """Of the whole object, in bytes, whatever the range."""
+    etag: str
+    """Opaque; differs when the content differs."""
+    media_type: str | None
+
+    def blocks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes of the range in order, read only as they are asked for.
+
+        Raises:
+            Truncated: The store ended before the last byte of the range.
+            StoreUnavailable: The store failed in the middle.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing: an object, or a directory whose content was not looked at."""
+
+    uri: ArtifactUri
+    kind: Literal["file", "directory"]
+    size: int | None = None
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """At most *page_size* entries in the order of their URIs; *next_token* continues, None ends."""
+
+    entries: tuple[Entry, ...]
+    next_token: str | None
+
+
+class ArtifactStore(Protocol):
+    """A place where artifacts live. Safe for concurrent calls; every method may wait for the store.
+
+    All of them raise AccessDenied (credential refused, also after it was resolved again once),
+    CredentialUnavailable, and StoreUnavailable after a bounded number of tries.
+    """
+
+    name: str
+    type: str
+    """A fixed word such as ``s3``, fit for a metric's label."""
+
+    def open(
+        self, uri: ArtifactUri, *, span: ByteRange | None = None, etag: str | None = None
+    ) -> AbstractAsyncContextManager[Artifact]:
+        """Open *uri* for reading the bytes of *span*; *etag* makes it fail when the object is another one.
+
+        Leaving the context ends the transfer at once, wherever it stands.
+
+        Raises:
+            NotFound: No object there (a directory, a link, a device are no objects).
+            Changed: The object has not this *etag*.
+            BadParameters: *span* begins behind the end of the object.
+        """
+
+    async def list(self, uri: ArtifactUri, *, page_size: int, page_token: str | None) -> Page:
+        """Return one page of what lies directly below *uri*, directories last-level only.
+
+        Raises:
+            NotFound: Nothing lies there, where the store can tell.
+            BadParameters: *page_token* is not one of ours.
+        """
+
+    async def check(self) -> str:
+        """Prove that the store answers and lets us read; return one line for a person."""
+
+    async def close(self) -> None:
+        """Free connections; idempotent."""

@@ -1,0 +1,71 @@
+"""What every secret store offers, and the type that secrets travel in. No store lives here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Secret:
+    """A string that shows itself to nobody but the caller of `reveal`.
+
+    `repr`, `str`, formatting, JSON and pickling show no part of it. Equality compares values.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value; call it next to the SDK client and do not store the result."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretValue:
+    """What a store holds under one path: named fields, or one unnamed value under the empty name.
+
+    *expires_in* is how many seconds the value may be kept, where the store says so (a lease, a token).
+    """
+
+    fields: Mapping[str, Secret] = field(repr=False)
+    expires_in: float | None = None
+
+
+class SecretStore(Protocol):
+    """A place where the customer keeps secrets. Safe for concurrent calls."""
+
+    async def read(self, path: str) -> SecretValue:
+        """Return what stands under *path* now; waits for the store, tries a bounded number of times.
+
+        Raises:
+            CredentialUnavailable: The store is down or sealed, refuses, or has nothing there; `detail`
+                says which, never the value.
+        """
+
+    async def check(self) -> str:
+        """Prove that the store answers and lets us in; return one line for a person.
+
+        Raises:
+            CredentialUnavailable: It does not; `detail` says why and what to do.
+        """
+
+    async def close(self) -> None:
+        """End renewals and connections; idempotent."""
