@@ -1,7 +1,7 @@
 """Artifact URIs, normalised once, so that policy and stores compare the same thing.
 
-Nothing else in the agent splits a URI. Comparison is by scheme, bucket and whole path segments: a textual
-prefix would let ``s3://acme/zenml-other`` pass for ``s3://acme/zenml``.
+Nothing else in the agent splits a URI. Comparison is by scheme, bucket and whole path segments: a
+textual prefix would let ``s3://acme/zenml-other`` pass for ``s3://acme/zenml``.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class ArtifactUri:
     def parse(cls, text: str) -> Self:
         """Return the one normal form of *text*.
 
-        A trailing slash is dropped. Object keys are taken as they stand: nothing is percent-decoded, so
-        what the policy saw is what the store is asked for.
+        A trailing slash is dropped. Object keys are taken as they stand: nothing is
+        percent-decoded, so what the policy saw is what the store is asked for.
 
         Raises:
-            ValueError: *text* has no scheme, an empty, ``.`` or ``..`` segment, a control character, a
-                backslash, or is too long. The message never repeats *text*.
+            ValueError: *text* has no scheme, an empty, ``.`` or ``..`` segment, a control
+                character, a backslash, or is too long. The message never repeats *text*.
         """
         if len(text) > MAX_URI_CHARACTERS:
             raise ValueError(f"a URI has at most {MAX_URI_CHARACTERS} characters")
@@ -49,10 +49,9 @@ class ArtifactUri:
 
     def within(self, root: "ArtifactUri") -> bool:
         """Say whether this is *root* or lies below it."""
-        return (
-            (self.scheme, self.bucket) == (root.scheme, root.bucket)
-            and self.segments[: len(root.segments)] == root.segments
-        )
+        return (self.scheme, self.bucket) == (root.scheme, root.bucket) and self.segments[
+            : len(root.segments)
+        ] == root.segments
 
     @property
     def key(self) -> str:

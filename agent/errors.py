@@ -12,8 +12,9 @@
         ├── CredentialUnavailable
         └── PipelineFailed
 
-The text of a `JobError` is public: it may be shown on the cloud's dashboard, so it holds no host name,
-path, ARN or secret. What helps the customer and nobody else goes into `detail`, which is only logged.
+The text of a `JobError` is public: it may be shown on the cloud's dashboard, so it holds no host
+name, path, ARN or secret. What helps the customer and nobody else goes into `detail`, which is only
+logged.
 """
 
 from enum import IntEnum, StrEnum

@@ -1,8 +1,8 @@
 """Why a link is refused or closed, and what the agent does next. One table for both ends.
 
 A close frame carries the code of this table and, as its reason, a JSON object such as
-``{"reason":"overloaded","retry_after":5}`` of at most 123 bytes. A refusal before the upgrade carries the
-same object as the body of an HTTP response with the status of this table.
+``{"reason":"overloaded","retry_after":5}`` of at most 123 bytes. A refusal before the upgrade
+carries the same object as the body of an HTTP response with the status of this table.
 """
 
 import json
@@ -65,7 +65,9 @@ def understand(text: str, *, code: int | None = None, status: int | None = None)
     if reason is None and code is not None:
         reason = BY_CODE.get(code)
     if reason is not None and (policy := CLOSE_POLICIES.get(reason)):
-        return Refusal(reason, policy.final, policy.retry_after if retry_after is None else retry_after)
+        return Refusal(
+            reason, policy.final, policy.retry_after if retry_after is None else retry_after
+        )
     if status in (401, 403):
         return Refusal("identity_rejected", final=True, retry_after=retry_after)
     return Refusal("unexplained", final=False, retry_after=retry_after)

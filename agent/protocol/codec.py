@@ -12,8 +12,8 @@ All numbers are big-endian; *job* is ASCII.
 
 import json
 import struct
-from dataclasses import dataclass
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
@@ -91,8 +91,9 @@ def decode(text: str, known: Mapping[str, type[M]]) -> M | Unknown:
     *known* is `FROM_AGENT` or `FROM_CONTROL_PLANE`. Unknown fields are dropped.
 
     Raises:
-        ProtocolError: Not one JSON object, too large, too deep, too many items, a key twice, a number that
-            is no finite JSON number, or fields that do not fit the type. The message repeats no input.
+        ProtocolError: Not one JSON object, too large, too deep, too many items, a key twice, a
+            number that is no finite JSON number, or fields that do not fit the type. The message
+            repeats no input.
     """
     raw = parse_object(text)
     kind = raw.get("type")
@@ -120,7 +121,10 @@ def parse_object(text: str) -> dict[str, Any]:
     items = _Items()
     try:
         value = json.loads(
-            text, object_pairs_hook=items.unique, parse_constant=_no_constant, parse_int=_bounded_int
+            text,
+            object_pairs_hook=items.unique,
+            parse_constant=_no_constant,
+            parse_int=_bounded_int,
         )
     except RecursionError:
         raise ProtocolError("a text frame is nested too deeply") from None

@@ -12,7 +12,9 @@ CONNECT_PATH = "/agent/v1/connect"
 ENROLL_PATH = "/agent/v1/enroll"
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-JobId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+JobId = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")
+]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -252,10 +254,32 @@ class AgentStatus(Numbered):
     max_concurrent_jobs: Count
 
 
-FromControlPlane = Enrolled | Welcome | Ping | Pong | Ack | Unsupported | JobRequest | JobCancel | JobSettled | Credit
+FromControlPlane = (
+    Enrolled
+    | Welcome
+    | Ping
+    | Pong
+    | Ack
+    | Unsupported
+    | JobRequest
+    | JobCancel
+    | JobSettled
+    | Credit
+)
 FromAgent = (
-    Enroll | Hello | Ping | Pong | Ack | Unsupported | JobAccepted | JobRefused | JobContent | JobLog
-    | JobProgress | JobResult | AgentStatus
+    Enroll
+    | Hello
+    | Ping
+    | Pong
+    | Ack
+    | Unsupported
+    | JobAccepted
+    | JobRefused
+    | JobContent
+    | JobLog
+    | JobProgress
+    | JobResult
+    | AgentStatus
 )
 FROM_CONTROL_PLANE: dict[str, type[Any]] = {
     model.model_fields["type"].default: model for model in FromControlPlane.__args__
