@@ -34,3 +34,6 @@ journal_records = Gauge("cloud_agent_journal_records", "Jobs in the journal", ["
 loop_lag = Gauge("cloud_agent_loop_lag_seconds", "How late the event loop was at its last beat")
 draining = Gauge("cloud_agent_draining", "1 while the agent takes no new jobs")
 config_reloads = Counter("cloud_agent_config_reloads", "Readings of a changed configuration", ["outcome"])
+
+link_received = link_bytes.labels("received")
+link_sent = link_bytes.labels("sent")

@@ -1,0 +1,50 @@
+"""A WebSocket connection that counts its bytes and gives up on a peer that floods it with control
+frames."""
+
+import time
+
+from websockets.asyncio.client import ClientConnection
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
+
+from agent.telemetry import metrics
+
+CONTROL_FRAMES_PER_SECOND = 20
+CONTROL_FRAMES_BURST = 200
+
+
+class LinkConnection(ClientConnection):
+    """`flooded` becomes true, and the transport is cut, when pings and pongs come faster than
+    allowed.
+
+    Our own heartbeat are text messages, so a well-behaved peer sends hardly any control frames at
+    all.
+    """
+
+    flooded = False
+    bytes_since_message = 0
+    """Received since the last whole message; tells a dripping peer from a silent one."""
+    _allowance = float(CONTROL_FRAMES_BURST)
+    _counted_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        metrics.link_received.inc(len(data))
+        self.bytes_since_message += len(data)
+        super().data_received(data)
+
+    def process_event(self, event: Event) -> None:
+        super().process_event(event)
+        if not isinstance(event, Frame):
+            return
+        if event.opcode in (Opcode.PING, Opcode.PONG):
+            self._count_control_frame(time.monotonic())
+        elif event.fin:
+            self.bytes_since_message = 0
+
+    def _count_control_frame(self, now: float) -> None:
+        earned = (now - self._counted_at) * CONTROL_FRAMES_PER_SECOND
+        self._allowance = min(CONTROL_FRAMES_BURST, self._allowance + earned) - 1
+        self._counted_at = now
+        if self._allowance < 0:
+            self.flooded = True
+            self.transport.abort()

@@ -1,0 +1,282 @@
+"""One persistent outbound connection: dial, greet, read, write, beat, back off. For ever.
+
+What the messages mean belongs to the session and to jobs.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from websockets.exceptions import ConnectionClosed
+
+from agent.errors import LinkRefused, ProtocolError
+from agent.identity import Identity
+from agent.link.backoff import Backoff
+from agent.link.channel import Channel
+from agent.link.connection import LinkConnection
+from agent.link.dial import DialFailed, Endpoint, dial, hang_up
+from agent.link.ending import ADVICE, End, closed
+from agent.protocol.close_reasons import CLOSE_POLICIES, describe
+from agent.protocol.codec import Unknown, decode, encode
+from agent.protocol.messages import (
+    FROM_CONTROL_PLANE,
+    PROTOCOL_VERSION,
+    Ack,
+    Credit,
+    Enrolled,
+    Hello,
+    JobCancel,
+    JobRequest,
+    JobSettled,
+    Message,
+    OpenJob,
+    Ping,
+    Pong,
+    Standing,
+    Unsupported,
+    Welcome,
+)
+from agent.telemetry import metrics
+from agent.telemetry.logs import get_logger
+
+GREETING_TIMEOUT = 20.0
+
+log = get_logger()
+
+
+class Work(Protocol):
+    """What the link needs of the jobs. None of these methods waits."""
+
+    def deliver(self, message: JobRequest | JobCancel | JobSettled) -> None:
+        """Take in a message, each exactly once and in order within a session."""
+
+    def open_jobs(self) -> list[OpenJob]:
+        """Return the jobs whose outcome is still owed."""
+
+    def new_session(self, standings: list[Standing]) -> None:
+        """The control plane knows nothing of the former session; it holds this much of each open
+        job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What `hello` says of this instance, apart from its state."""
+
+    version: str
+    labels: dict[str, str]
+    capabilities: list[str]
+    max_concurrent_jobs: int
+
+
+class Link:
+    """Keeps this instance connected. Never gives up, never spins."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        identity: Identity,
+        *,
+        channel: Channel,
+        introduction: Callable[[], Introduction],
+        backoff: Backoff,
+    ) -> None:
+        self._endpoint = endpoint
+        self._identity = identity
+        self._channel = channel
+        self._introduction = introduction
+        self._backoff = backoff
+        self._session_id: str | None = None
+        self._pongs: dict[int, asyncio.Future[None]] = {}
+        self.up = False
+        """Whether the control plane has welcomed us on the present connection."""
+        self.last_refusal: str | None = None
+        """Why we are not up, as a close reason or outcome; None while up."""
+        self.draining = False
+
+    def __repr__(self) -> str:
+        return f"<Link {'up' if self.up else 'down'} {self._endpoint.url}>"
+
+    async def run(self, work: Work) -> None:
+        """Stay connected until cancelled, and then hang up."""
+        while True:
+            started = time.monotonic()
+            end = await self._connect_once(work)
+            self.last_refusal = end.reason
+            metrics.link_connects.labels(end.outcome).inc()
+            delay = self._backoff.delay(
+                lasted=time.monotonic() - started if end.outcome == "connected" else 0.0,
+                retry_after=end.retry_after,
+                final=end.final,
+            )
+            level = log.error if end.final else log.warning
+            level("link.down", reason=end.reason, message=end.message, retry_in=round(delay, 2))
+            await asyncio.sleep(delay)
+
+    async def _connect_once(self, work: Work) -> End:
+        proof = self._identity.proof(
+            self._endpoint.url, now=time.time(), nonce=secrets.token_urlsafe(16)
+        )
+        headers = {"Authorization": f"Bearer {proof}"}
+        try:
+            connection = await dial(self._endpoint, headers, version=self._introduction().version)
+        except LinkRefused as exc:
+            return End(
+                exc.reason, "refused", ADVICE.get(exc.reason, ""), exc.final, exc.retry_after
+            )
+        except DialFailed as exc:
+            return End(exc.outcome, exc.outcome, str(exc))
+        try:
+            return await self._serve(connection, work)
+        finally:
+            self.up = False
+            metrics.link_up.set(0)
+            await hang_up(connection, code=1001)
+
+    async def _serve(self, connection: LinkConnection, work: Work) -> End:
+        """Talk until the connection ends; say why it did."""
+        broken: ProtocolError | None = None
+        try:
+            async with asyncio.timeout(GREETING_TIMEOUT):
+                heartbeat = await self._greet(connection, work)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write(connection), name="link.write")
+                tasks.create_task(self._beat(connection, heartbeat), name="link.beat")
+                await self._read(connection, work)
+        except* ConnectionClosed:
+            log.debug("link.closed", code=connection.close_code)
+        except* TimeoutError:
+            broken = ProtocolError("no welcome in time", reason="heartbeat_lost")
+        except* ProtocolError as group:
+            broken = _first(group)
+        if broken is None:
+            return closed(connection)
+        code = CLOSE_POLICIES[broken.reason].code
+        await hang_up(connection, code=code, reason=describe(broken.reason))
+        return End(broken.reason, message=str(broken))
+
+    async def _greet(self, connection: LinkConnection, work: Work) -> float:
+        introduction = self._introduction()
+        session = self._channel.session
+        hello = Hello(
+            agent=self._identity.agent,
+            instance=self._identity.instance,
+            version=introduction.version,
+            labels=introduction.labels,
+            capabilities=introduction.capabilities,
+            posture={"max_concurrent_jobs": introduction.max_concurrent_jobs},
+            session=self._session_id,
+            received=session.received if self._session_id else 0,
+            jobs=work.open_jobs(),
+            draining=self.draining,
+        )
+        await self._send(connection, encode(hello))
+        welcome = decode(await _text(connection), FROM_CONTROL_PLANE)
+        if not isinstance(welcome, Welcome) or welcome.protocol != PROTOCOL_VERSION:
+            raise ProtocolError("the answer to hello was no welcome")
+        self._channel.forget_loose()
+        self._pongs.clear()
+        if welcome.resumed:
+            self._resume(welcome)
+        else:
+            self._session_id = welcome.session
+            self._channel.renew(welcome.limits)
+            work.new_session(welcome.jobs)
+        self.up, self.last_refusal = True, None
+        metrics.link_up.set(1)
+        log.info("link.up", session=welcome.session, resumed=welcome.resumed)
+        return welcome.heartbeat_s
+
+    def _resume(self, welcome: Welcome) -> None:
+        if welcome.session != self._session_id:
+            raise ProtocolError("a session was resumed that is not ours")
+        session = self._channel.session
+        session.limits = welcome.limits
+        session.resume(welcome.received)
+        self._channel.changed()
+
+    async def _read(self, connection: LinkConnection, work: Work) -> None:
+        while True:
+            self._take(decode(await _text(connection), FROM_CONTROL_PLANE), work)
+
+    def _take(self, message: Message | Unknown, work: Work) -> None:
+        """Handle one message; a plain function, so that the reader is back at the socket at once."""
+        channel = self._channel
+        match message:
+            case Ack(received=received):
+                channel.session.acknowledged(received)
+                channel.changed()
+            case Credit(seq=seq, job=job, up_to=up_to):
+                if channel.session.take(seq):
+                    channel.session.grant(job, up_to)
+                channel.changed()
+            case JobRequest() | JobCancel() | JobSettled():
+                if channel.session.take(message.seq):
+                    work.deliver(message)
+                channel.changed()
+            case Ping(n=n):
+                channel.say(Pong(n=n))
+            case Pong(n=n):
+                if (pong := self._pongs.pop(n, None)) and not pong.done():
+                    pong.set_result(None)
+            case Unknown(type=kind, seq=seq):
+                if seq and not channel.session.take(seq):
+                    return
+                channel.say(Unsupported(of=kind))
+                log.info("link.unsupported", type=kind)
+            case Unsupported(of=kind):
+                log.warning("link.peer_does_not_support", type=kind)
+            case Welcome() | Enrolled():
+                raise ProtocolError("a second welcome on one link")
+
+    async def _write(self, connection: LinkConnection) -> None:
+        while True:
+            frame = self._channel.next_frame()
+            if frame is None:
+                await self._channel.wait_for_frames()
+            else:
+                await self._send(connection, frame)
+
+    async def _beat(self, connection: LinkConnection, interval: float) -> None:
+        """Send a ping each *interval* seconds; drop the link when its pong is two intervals late.
+
+        Pings are messages: one that drips in byte by byte holds up the pong behind it, so this
+        bounds the time of every message too, which WebSocket pings would not.
+        """
+        n = 0
+        while True:
+            n += 1
+            pong = self._pongs[n] = asyncio.get_running_loop().create_future()
+            sent = time.monotonic()
+            self._channel.say(Ping(n=n))
+            try:
+                async with asyncio.timeout(2 * interval):
+                    await pong
+            except TimeoutError:
+                connection.transport.abort()
+                drips = connection.bytes_since_message > 0
+                why = "a message took too long to arrive" if drips else "no answer to the heartbeat"
+                raise ProtocolError(why, reason="heartbeat_lost") from None
+            metrics.link_round_trip.observe(time.monotonic() - sent)
+            await asyncio.sleep(interval)
+
+    async def _send(self, connection: LinkConnection, frame: str | bytes) -> None:
+        metrics.link_sent.inc(len(frame))
+        await connection.send(frame)
+
+
+def _first(group: BaseExceptionGroup[ProtocolError]) -> ProtocolError:
+    leaves: BaseException = group
+    while isinstance(leaves, BaseExceptionGroup):
+        leaves = leaves.exceptions[0]
+    assert isinstance(leaves, ProtocolError)
+    return leaves
+
+
+async def _text(connection: LinkConnection) -> str:
+    message = await connection.recv()
+    if not isinstance(message, str):
+        raise ProtocolError("the control plane sent a binary frame")
+    return message
