@@ -1,4 +1,4 @@
-"""A real S3 and STS server, SeaweedFS, that enforces credentials. What is stored in it is the tests' part."""
+"""A real S3 and STS server, SeaweedFS, that enforces credentials."""
 
 import json
 import shutil
@@ -83,7 +83,7 @@ class SeaweedFS:
 
 
 def start_seaweedfs(directory: Path) -> SeaweedFS:
-    """Start a server that keeps its data in *directory*, an empty one, and wait until it answers."""
+    """Start a server that keeps its data in the empty *directory*; wait until it answers."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "data").mkdir()
     ports = dict(zip(("master", "volume", "filer", "s3", "admin"), _free_ports(5), strict=True))
