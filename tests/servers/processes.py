@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
+
+import pytest
 
 from tests.waiting import wait_until
 
@@ -100,6 +103,21 @@ def spawn(
         server.kill()
         raise
     return server
+
+
+def program(name: str) -> Path:
+    """Where the program *name* of the distribution is, also when an ordinary user's PATH lacks it.
+
+    A missing one skips the test, and fails it under CI=true: there everything must be run.
+    """
+    found = shutil.which(
+        name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+    )
+    if found is not None:
+        return Path(found)
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is not installed, and CI must not skip what needs it")
+    pytest.skip(f"{name} is not installed; `make test` as root installs it")
 
 
 def accepts(port: int) -> bool:
