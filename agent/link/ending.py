@@ -5,12 +5,6 @@ from dataclasses import dataclass
 from agent.link.connection import LinkConnection
 from agent.protocol.close_reasons import understand
 
-ADVICE.get(reason, ""),
-        final=refusal.final,
-        retry_after=refusal.retry_after,
-    )
-
-
 ADVICE = {
     "identity_rejected": "the control plane does not know this key; enroll with a new join token",
     "revoked": "an administrator of the control plane has revoked this instance",
@@ -23,7 +17,7 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a connection ended, or never was."""
+    """How one attempt ended; *outcome* is a label of the metric, *retry_after* is in seconds."""
 
     reason: str
     outcome: str = "connected"
@@ -38,12 +32,7 @@ def closed(connection: LinkConnection) -> End:
         return End("rate_limited", message="the control plane sent too many control frames")
     received = connection.protocol.close_rcvd
     if received is None:
-        sent = connection.protocol.close_sent
-        if sent is not None and sent.code == 1009:
-            return End("frame_too_large", message="the control plane sent too large a frame")
-        if sent is not None and sent.code in (1002, 1007):
-            return End("protocol_error", message="the control plane broke the WebSocket protocol")
-        return End("connection_lost")
+        return _closed_by_us(connection)
     refusal = understand(received.reason, code=received.code)
     reason = refusal.reason if refusal.reason != "unexplained" else f"closed_{received.code}"
     return End(
@@ -54,3 +43,10 @@ def closed(connection: LinkConnection) -> End:
     )
 
 
+def _closed_by_us(connection: LinkConnection) -> End:
+    sent = connection.protocol.close_sent
+    if sent is not None and sent.code == 1009:
+        return End("frame_too_large", message="the control plane sent too large a frame")
+    if sent is not None and sent.code in (1002, 1007):
+        return End("protocol_error", message="the control plane broke the WebSocket protocol")
+    return End("connection_lost")

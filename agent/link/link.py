@@ -202,7 +202,7 @@ class Link:
             self._take(decode(await _text(connection), FROM_CONTROL_PLANE), work)
 
     def _take(self, message: Message | Unknown, work: Work) -> None:
-        """Handle one message; a plain function, so that the reader is back at the socket at once."""
+        """Handle one message without waiting, so that the reader is back at the socket at once."""
         channel = self._channel
         match message:
             case Ack(received=received):
