@@ -1,0 +1,55 @@
+# `make demo` and `make test` set up all they need; `make help` lists the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
+PINNED := $(COMPILE) --constraints requirements/test.txt
+
+.PHONY: help demo test lint bench lock clean
+
+help:
+	@echo "make demo [KEEP=1]   the whole story with real servers; KEEP=1 leaves it running"
+	@echo "make test [ARGS=...] every check and every test; ARGS goes to pytest"
+	@echo "make lint            the checks alone"
+	@echo "make bench           speed and memory, into benchmarks/results/"
+	@echo "make lock            new versions of all dependencies, into requirements/"
+	@echo "make clean           removes all that the other targets made"
+
+demo: $(VENV)/demo.installed
+	KEEP=$(KEEP) $(BIN)/python demo/run.py
+
+test: lint
+	sh .ci/install-servers
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/test.installed
+	sh .ci/install-servers
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+lock: $(VENV)/test.installed
+	$(COMPILE) --upgrade pyproject.toml --extra test --group build -o requirements/test.txt
+	$(PINNED) pyproject.toml --extra demo --group build -o requirements/demo.txt
+	$(PINNED) pyproject.toml -o requirements/runtime.txt
+	$(PINNED) --group build -o requirements/build.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info benchmarks/results .cache .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/%.installed: requirements/%.txt pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BIN)/python:
+	@sh .ci/make-venv "$(PYTHON)" $(VENV)
