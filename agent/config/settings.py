@@ -3,20 +3,33 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 from agent.artifact_uri import ArtifactUri
 from agent.config.units import Duration, Size
 
+Parameter = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+_REFERENCE = re.compile(r"secret://([A-Za-z0-9][A-Za-z0-9._-]*)/([^#\s]+)(?:#([^#\s]+))?")
 
 
 class Part(BaseModel):
     """A part of the configuration: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 class SecretReference(Part):
@@ -31,11 +44,11 @@ class SecretReference(Part):
         """Read the URL form; a value that is not one is refused without being repeated."""
         if not isinstance(text, str):
             return text
-        match = re.fullmatch(r"secret://([A-Za-z0-9][A-Za-z0-9._-]*)/([^#\s]+)(?:#([^#\s]+))?", text)
+        match = _REFERENCE.fullmatch(text)
         if match is None:
             raise ValueError(
-                "should be a reference such as secret://vault/ml/s3#access_key_id; a secret itself never "
-                "stands in the configuration"
+                "should be a reference such as secret://vault/ml/s3#access_key_id; "
+                "a secret itself never stands in the configuration"
             )
         return cls(store=match[1], path=match[2], field=match[3])
 
@@ -49,7 +62,9 @@ def _reference_schema(schema: dict[str, Any]) -> None:
 
 
 Reference = Annotated[
-    SecretReference, BeforeValidator(SecretReference.parse), Field(json_schema_extra=_reference_schema)
+    SecretReference,
+    BeforeValidator(SecretReference.parse),
+    Field(json_schema_extra=_reference_schema),
 ]
 
 
@@ -72,9 +87,21 @@ class ControlPlane(Part):
     client_certificate: ClientCertificate | None = None
     """For mutual TLS."""
     proxy: str | None = None
-    """http://, https://, socks5:// or socks5h://, with user:password@ where needed; default: HTTPS_PROXY, NO_PROXY."""
+    """Like http://user:password@proxy:3128, https://, socks5:// or socks5h://.
+
+    Default: what HTTPS_PROXY and NO_PROXY say."""
     allow_plaintext: bool = False
     """Permit ws:// to an address that is not loopback."""
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy_is_known(cls, proxy: str | None) -> str | None:
+        parts = urlsplit(proxy or "http://proxy:3128")
+        if parts.scheme not in ("http", "https", "socks5", "socks5h") or not _has_host(parts):
+            raise ValueError(
+                "should be like http://proxy:3128 or socks5h://user:password@proxy:1080"
+            )
+        return proxy
 
     @model_validator(mode="after")
     def _url_is_safe(self) -> Self:
@@ -82,10 +109,21 @@ class ControlPlane(Part):
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError("url: should be like wss://cloud.example.com/agent/v1/connect")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("url: no user, password, query or fragment; the agent proves itself by its key")
+            raise ValueError(
+                "url: no user, password, query or fragment; the agent proves itself by its key"
+            )
         if parts.scheme == "ws" and not self.allow_plaintext and not _is_loopback(parts.hostname):
-            raise ValueError("url: use wss://, or set allow_plaintext: true for ws:// to another host")
+            raise ValueError(
+                "url: use wss://, or set allow_plaintext: true for ws:// to another host"
+            )
         return self
+
+
+def _has_host(parts: SplitResult) -> bool:
+    try:
+        return bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -175,7 +213,9 @@ class EnvSecretStore(Part):
     cache: Duration = 300.0
 
 
-SecretStore = Annotated[VaultSecretStore | FileSecretStore | EnvSecretStore, Field(discriminator="type")]
+SecretStore = Annotated[
+    VaultSecretStore | FileSecretStore | EnvSecretStore, Field(discriminator="type")
+]
 
 
 class AwsConnector(Part):
@@ -183,8 +223,8 @@ class AwsConnector(Part):
 
     type: Literal["aws"]
     method: Literal["implicit", "secret-key", "session-token", "sts-token", "iam-role"] = "implicit"
-    """``sts-token`` holds a token the customer issued; ``session-token`` has STS issue one from a key;
-    ``iam-role`` assumes `role_arn`; ``implicit`` is what the host offers."""
+    """``sts-token`` holds a token the customer issued; ``session-token`` has STS issue one from a
+    key; ``iam-role`` assumes `role_arn`; ``implicit`` is what the host offers."""
     region: str | None = None
     endpoint_url: str | None = None
     sts_endpoint_url: str | None = None
@@ -241,12 +281,12 @@ class ProcessPipeline(Part):
     name: Name
     runner: Literal["process"]
     command: Annotated[list[str], Field(min_length=1)]
-    """Started without a shell; ``{parameter}`` stands for a parameter's value, within one argument."""
+    """Started without a shell; ``{parameter}`` stands for its value, within one argument."""
     directory: Path = Path("/")
-    parameters: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], dict[str, JsonValue]] = {}
+    parameters: dict[Parameter, dict[str, JsonValue]] = {}
     """A JSON Schema for each parameter; one without a default is required."""
     environment: dict[str, Reference | str] = {}
-    """Added to PATH, HOME, LANG and CLOUD_AGENT_RUN_ID, which is all the pipeline sees otherwise."""
+    """Added to PATH, HOME, LANG and CLOUD_AGENT_RUN_ID; the pipeline sees nothing else."""
     timeout: Duration = 86400.0
     stop_grace: Duration = 10.0
     """Between the request to end and the kill."""
@@ -258,7 +298,10 @@ Pipeline = ProcessPipeline
 
 
 class PolicyRule(Part):
-    """Allows or denies kinds of jobs on what the patterns match. An absent pattern list matches everything."""
+    """Allows or denies kinds of jobs on what the patterns match.
+
+    An absent pattern list matches everything.
+    """
 
     allow: list[str] | Literal["*"] | None = None
     deny: list[str] | Literal["*"] | None = None
@@ -296,6 +339,13 @@ class Telemetry(Part):
     listen: str | None = "127.0.0.1:9464"
     """Address of /livez, /readyz and /metrics; null listens nowhere."""
     log: Log = Log()
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_an_address(cls, listen: str | None) -> str | None:
+        if listen is not None and not _has_host(urlsplit(f"//{listen}")):
+            raise ValueError("should be HOST:PORT, as in 127.0.0.1:9464 or [::1]:9464")
+        return listen
 
 
 class Audit(Part):

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -31,5 +31,23 @@ def _parsed(value: object, units: dict[str, float] | dict[str, int], example: st
     return float(match[1]) * units.get(match[2], 1)
 
 
-Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
-Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
+def _json_schema(unit: str, units: str, *, number: str) -> WithJsonSchema:
+    """Let an editor accept both forms, which pydantic can't read off a validator."""
+    written = {"type": "string", "pattern": rf"^\d+(\.\d+)?\s*({units})?$"}
+    return WithJsonSchema(
+        {"anyOf": [{"type": number, "exclusiveMinimum": 0, "description": f"in {unit}"}, written]}
+    )
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    Field(gt=0, allow_inf_nan=False),
+    _json_schema("seconds", "|".join(_SECONDS), number="number"),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    Field(gt=0),
+    _json_schema("bytes", "|".join(filter(None, _BYTES)), number="integer"),
+]
