@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from agent.secrets.base import Secret
@@ -17,6 +18,8 @@ class AwsCredentials:
     region: str | None
     endpoint_url: str | None
     expires_at: datetime | None = None
+    ca_file: Path | None = None
+    """PEM file of a private CA to trust at `endpoint_url`, beside the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
