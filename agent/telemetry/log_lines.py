@@ -1,7 +1,7 @@
 """Turns a log event into one line of text without secrets; where it goes is not decided here.
 
-Everything that can carry foreign text (values, keys, exception texts, tracebacks) passes *redact* as
-plain text, before any escaping could hide a secret from it.
+Everything that can carry foreign text (values, keys, exception texts, tracebacks) passes *redact*
+as plain text, before any escaping could hide a secret from it.
 """
 
 import json

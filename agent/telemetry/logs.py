@@ -39,8 +39,9 @@ def configure(level: Level, format: Format, redact: Redact) -> None:
     """Send all logs of the process to standard error, every text in them through *redact*.
 
     Libraries are held at WARNING whatever *level* says, since their debug logs print credentials:
-    websockets the Authorization header, urllib3 signed URLs, botocore session tokens. *redact* is
-    called from any thread and must not log. May be called again, as after a change of configuration.
+    websockets the Authorization header, urllib3 signed URLs, botocore session tokens. *redact*
+    is called from any thread and must not log. May be called again, as after a changed
+    configuration.
     """
     lines = _Lines(format, redact, Stderr())
     _configure_structlog(lines, _LEVELS[level])
