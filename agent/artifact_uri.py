@@ -27,12 +27,15 @@ class ArtifactUri:
 
         Raises:
             ValueError: *text* has no scheme, an empty, ``.`` or ``..`` segment, a control
-                character, a backslash, or is too long. The message never repeats *text*.
+                character, half of a surrogate pair, a backslash, or is too long. The message never
+                repeats *text*.
         """
         if len(text) > MAX_URI_CHARACTERS:
             raise ValueError(f"a URI has at most {MAX_URI_CHARACTERS} characters")
         if any(ord(c) < 0x20 or ord(c) == 0x7F or c == "\\" for c in text):
             raise ValueError("a URI has no control characters and no backslashes")
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise ValueError("a URI is text that UTF-8 can hold")
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isalnum() or not scheme.isascii():
             raise ValueError("a URI starts with a scheme, as in s3://bucket/key or file:///path")

@@ -11,7 +11,7 @@ from agent.artifact_uri import ArtifactUri
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """The bytes *first* to *last*, both counted from 0 and both included; no *last* means to the end."""
+    """The bytes *first* to *last*, counted from 0, both included; no *last* means to the end."""
 
     first: int
     last: int | None = None
@@ -47,7 +47,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """At most *page_size* entries in the order of their URIs; *next_token* continues, None ends."""
+    """At most *page_size* entries; *next_token* continues, None ends.
+
+    They come in the order of their names, where a directory's name counts with a slash at its end.
+    A page may be short, or empty, and still not the last.
+    """
 
     entries: tuple[Entry, ...]
     next_token: str | None
@@ -67,14 +71,15 @@ class ArtifactStore(Protocol):
     def open(
         self, uri: ArtifactUri, *, span: ByteRange | None = None, etag: str | None = None
     ) -> AbstractAsyncContextManager[Artifact]:
-        """Open *uri* for reading the bytes of *span*; *etag* makes it fail when the object is another one.
+        """Open *uri* for reading the bytes of *span*, or all; with *etag* only that version.
 
         Leaving the context ends the transfer at once, wherever it stands.
 
         Raises:
             NotFound: No object there (a directory, a link, a device are no objects).
             Changed: The object has not this *etag*.
-            BadParameters: *span* begins behind the end of the object.
+            BadParameters: *span* begins behind the last byte; byte 0 of an empty object is none,
+                but may be asked for.
         """
 
     async def list(self, uri: ArtifactUri, *, page_size: int, page_token: str | None) -> Page:
@@ -82,7 +87,7 @@ class ArtifactStore(Protocol):
 
         Raises:
             NotFound: Nothing lies there, where the store can tell.
-            BadParameters: *page_token* is not one of ours.
+            BadParameters: *page_token* is not one of ours, *page_size* not between 1 and 1000.
         """
 
     async def check(self) -> str:

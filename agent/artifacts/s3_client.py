@@ -1,0 +1,90 @@
+"""Makes obstore clients that know nothing but what they are told. Requests are made elsewhere."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.connectors.base import AwsCredentials
+from agent.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig, S3Credential, S3Store
+
+DEFAULT_REGION = "us-east-1"
+_CONNECT = timedelta(seconds=5)
+# obstore would cut a transfer after 30 s in all, however well it goes. The reader may be slow:
+# what bounds a transfer is its job's deadline, and `s3` bounds each block.
+_WHOLE_TRANSFER = timedelta(days=7)
+_RETRY: "RetryConfig" = {
+    "max_retries": 3,
+    "retry_timeout": timedelta(seconds=8),
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=2),
+        "base": 2,
+    },
+}
+
+
+def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
+    """Return a client with a connection pool of its own, for *bucket* with *credentials*.
+
+    obstore reads each option that is not given from an AWS_* variable, so everything that says
+    where to go and as whom is given here. Credentials go in by a callback, because a key that is
+    given as an option would still be paired with a session token from the environment.
+
+    Raises:
+        StoreUnavailable: The file with the CA can't be read.
+    """
+    from obstore.store import S3Store
+
+    region = credentials.region or DEFAULT_REGION
+    return S3Store(
+        bucket,
+        credential_provider=lambda: _revealed(credentials),
+        endpoint=credentials.endpoint_url or _amazon(bucket, region),
+        virtual_hosted_style_request=credentials.endpoint_url is None,
+        region=region,
+        skip_signature=False,
+        s3_express=False,
+        imdsv1_fallback=False,
+        client_options=_client_options(credentials),
+        retry_config=_RETRY,
+    )
+
+
+def _amazon(bucket: str, region: str) -> str:
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://{bucket}.s3.{region}.{suffix}"
+
+
+def _revealed(credentials: AwsCredentials) -> "S3Credential":
+    token = credentials.session_token
+    return {
+        "access_key_id": credentials.access_key_id.reveal(),
+        "secret_access_key": credentials.secret_access_key.reveal(),
+        "token": None if token is None else token.reveal(),
+        # The connector minds the expiry: newer credentials get a client of their own.
+        "expires_at": None,
+    }
+
+
+def _client_options(credentials: AwsCredentials) -> "ClientConfig":
+    plain = (credentials.endpoint_url or "").startswith("http://")
+    options: ClientConfig = {
+        # Without plain HTTP a redirect can't lead to a metadata service either.
+        "allow_http": plain,
+        "allow_invalid_certificates": False,
+        "connect_timeout": _CONNECT,
+        "timeout": _WHOLE_TRANSFER,
+    }
+    if credentials.ca_file is not None:
+        options["root_certificate"] = _read(credentials.ca_file)
+    return options
+
+
+def _read(ca_file: Path) -> bytes:
+    try:
+        return ca_file.read_bytes()
+    except OSError as error:
+        raise StoreUnavailable(detail=f"{ca_file}: {error.strerror}") from error
