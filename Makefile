@@ -46,10 +46,11 @@ clean:
 	rm -rf .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV)/%.installed: requirements/%.txt pyproject.toml $(BIN)/python
+$(VENV)/%.installed: requirements/%.txt pyproject.toml $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --require-hashes -r $<
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(BIN)/python:
+# pip is the last thing that a virtual environment gets: with it, it is whole.
+$(BIN)/pip:
 	@sh .ci/make-venv "$(PYTHON)" $(VENV)
