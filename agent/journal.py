@@ -25,6 +25,7 @@ from agent.write_behind import WriteBehind
 REMEMBERED_DAYS = 30
 MOST_SETTLED = 100_000
 _KEPT_OUTCOME_CHARACTERS = 1024
+_BULKY = ("result", "message")
 _SETTLED_BETWEEN_CLEANINGS = 1000
 _BODY = ("digest", "kind", "parameters", "deadline_at", "accepted_at", "durable", "outcome")
 
@@ -93,7 +94,7 @@ class Journal:
     async def lookup(self, job: str) -> Record | None:
         """Return the record of *job*, settled ones included, as far back as they are remembered.
 
-        A settled record has no parameters, and of a large outcome only ``outcome`` and ``reason``.
+        A settled record has no parameters, and a large outcome no ``result`` and ``message``.
         Reads the file only for an id that is probably settled.
 
         Raises:
@@ -166,12 +167,22 @@ class Journal:
         record = self._open.get(job)
         if record is None or record.state != "finished":
             return False
+        self.forget(job)
+        return True
+
+    def forget(self, job: str) -> None:
+        """Let go of *job*, finished or not, as when the control plane does not know it any more.
+
+        Its id stays known, so that it does not run again. Idempotent.
+        """
+        record = self._open.get(job)
+        if record is None:
+            return
         self._drop(job)
         self._settled.add(hash(job))
         metrics.journal_records.labels("settled").set(len(self._settled))
         self._settling[job] = _settled(record)
         self._put_if_possible(self._settling[job])
-        return True
 
     def close(self) -> None:
         """Write what is queued and let go of the file. Waits up to 30 s; idempotent."""
@@ -230,9 +241,9 @@ class Journal:
 
 
 def _settled(record: Record) -> Record:
-    outcome = record.outcome or {}
-    if len(json.dumps(outcome)) > _KEPT_OUTCOME_CHARACTERS:
-        outcome = {key: outcome[key] for key in ("outcome", "reason") if key in outcome}
+    outcome = record.outcome
+    if outcome is not None and len(json.dumps(outcome)) > _KEPT_OUTCOME_CHARACTERS:
+        outcome = {key: outcome[key] for key in outcome if key not in _BULKY}
     return dataclasses.replace(record, state="settled", parameters={}, outcome=outcome)
 
 
