@@ -1,4 +1,4 @@
-"""What every connector offers: short-lived credentials for one cloud or service, from the customer's secrets."""
+"""What every connector offers: credentials for one cloud or service. No connector lives here."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,20 +33,24 @@ class Identity:
 class Connector(Protocol):
     """Turns references to secrets into credentials. Safe for concurrent calls.
 
-    Credentials are resolved once for many callers (single flight) and kept until shortly before they expire.
+    Credentials are resolved once for many callers (single flight) and kept until shortly before
+    they expire.
     """
 
     name: str
 
     async def credentials(self) -> AwsCredentials:
-        """Return credentials that are valid now and for at least a minute; waits when they must be resolved.
+        """Return credentials that are valid for at least a minute; waits while they are resolved.
 
         Raises:
-            CredentialUnavailable: A secret could not be read or the cloud did not issue credentials.
+            CredentialUnavailable: A secret could not be read, or the cloud issued none.
         """
 
     def invalidate(self, used: AwsCredentials) -> None:
-        """Forget *used*, which a store has refused, and the secrets behind it; newer ones are kept. Idempotent."""
+        """Forget *used*, which a store has refused, and the secrets behind it; idempotent.
+
+        Newer ones are kept, so that of many who were refused only the first has an effect.
+        """
 
     async def identity(self) -> Identity:
         """Ask the cloud who the credentials are.

@@ -42,7 +42,7 @@ class Secret:
 class SecretValue:
     """What a store holds under one path: named fields, or one unnamed value under the empty name.
 
-    *expires_in* is how many seconds the value may be kept, where the store says so (a lease, a token).
+    *expires_in* is how many seconds the value is good for, where the store says so (a lease).
     """
 
     fields: Mapping[str, Secret] = field(repr=False)
@@ -53,12 +53,15 @@ class SecretStore(Protocol):
     """A place where the customer keeps secrets. Safe for concurrent calls."""
 
     async def read(self, path: str) -> SecretValue:
-        """Return what stands under *path* now; waits for the store, tries a bounded number of times.
+        """Return what stands under *path* now; waits, and tries a bounded number of times.
 
         Raises:
-            CredentialUnavailable: The store is down or sealed, refuses, or has nothing there; `detail`
-                says which, never the value.
+            CredentialUnavailable: The store is down or sealed, refuses, or has nothing there;
+                `detail` says which, never the value.
         """
+
+    def forget(self, path: str) -> None:
+        """Keep nothing of what was read under *path*, which was refused; idempotent."""
 
     async def check(self) -> str:
         """Prove that the store answers and lets us in; return one line for a person.

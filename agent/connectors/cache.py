@@ -1,0 +1,83 @@
+"""Keeps credentials until shortly before they expire. How they are issued is not known here."""
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from agent.connectors.base import AwsCredentials
+from agent.secrets.single_flight import SingleFlight
+from agent.telemetry import metrics
+
+_LEAST = timedelta(minutes=1)
+_MOST = timedelta(minutes=5)
+
+Issue = Callable[[], Coroutine[Any, Any, AwsCredentials]]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CredentialCache:
+    """Issues once for many callers, and again a tenth of the lifetime before the end.
+
+    That is at least one minute and at most five. Credentials that live for less than two minutes
+    are kept for half of their life; those without an end are not kept, since the resolver already
+    keeps the secrets they are made of. Safe for concurrent calls.
+    """
+
+    def __init__(
+        self, connector: str, issue: Issue, *, now: Callable[[], datetime] = _utc_now
+    ) -> None:
+        self._connector = connector
+        self._issue = issue
+        self._now = now
+        self._last: AwsCredentials | None = None
+        self._keep_until = now()
+        self._drops = 0
+        self._flights: SingleFlight[None, AwsCredentials] = SingleFlight()
+
+    async def get(self) -> AwsCredentials:
+        """Return what is kept, or what is issued now; raises what the issuing raises."""
+        if self._last is not None and self._now() < self._keep_until:
+            return self._last
+        return await self._flights.run(None, self._issued)
+
+    def drop(self, used: AwsCredentials) -> bool:
+        """Forget *used* and say so; answer False when it is not what was issued last."""
+        if used != self._last:
+            return False
+        self._drops += 1
+        self._last = None
+        self._flights.forget(None)
+        return True
+
+    async def close(self) -> None:
+        """Forget everything and end what is under way; idempotent."""
+        await self._flights.close()
+        self._last = None
+        metrics.credential_expiry.remove(self._connector)
+
+    async def _issued(self) -> AwsCredentials:
+        drops, started = self._drops, self._now()
+        credentials = await self._issue()
+        # What was being issued while the last ones were refused may be made of the same secrets.
+        if drops == self._drops:
+            self._last = credentials
+            self._keep_until = _keep_until(started, credentials.expires_at)
+            self._measure(credentials.expires_at)
+        return credentials
+
+    def _measure(self, expires_at: datetime | None) -> None:
+        if expires_at is not None:
+            gauge = metrics.credential_expiry.labels(self._connector)
+            gauge.set_function(lambda: (expires_at - self._now()).total_seconds())
+
+
+def _keep_until(issued: datetime, expires_at: datetime | None) -> datetime:
+    if expires_at is None:
+        return issued
+    life = expires_at - issued
+    if life < 2 * _LEAST:
+        return issued + life / 2
+    return expires_at - min(max(life / 10, _LEAST), _MOST)

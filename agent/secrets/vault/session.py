@@ -1,0 +1,143 @@
+"""A login that lasts:
+
+one token for many callers, renewed in time, replaced when that no longer helps.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from agent.errors import CredentialUnavailable
+from agent.secrets.base import Secret
+from agent.secrets.vault.lease import background, renewed_in_time
+from agent.secrets.vault.login import Login, Token
+from agent.secrets.vault.server import Answer, Question, VaultDenied, VaultServer
+from agent.telemetry.logs import get_logger
+
+log = get_logger()
+
+_FAREWELL = 2.0
+
+
+class VaultSession:
+    """Asks Vault as whoever *login* makes us; safe for concurrent calls, which share one login.
+
+    A task renews the token at two thirds of its life and logs in again when Vault will not extend
+    it any more. It ends with the token: while Vault is down for longer, it is the next question
+    that logs in.
+    """
+
+    def __init__(
+        self, server: VaultServer, login: Login, *, on_secret: Callable[[Secret], None]
+    ) -> None:
+        self._server = server
+        self._login = login
+        self._on_secret = on_secret
+        self._lock = asyncio.Lock()
+        self._token: Token | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def token(self) -> Token:
+        """Return a token that should be valid; logs in when there is none.
+
+        Raises:
+            CredentialUnavailable: Vault did not let us in.
+        """
+        async with self._lock:
+            if self._token is None or self._token.lease.remaining() <= 0:
+                await self._end_keeper()
+                token = await self._log_in()
+                self._keeper = background(self._keep(), name="vault.renewal")
+                return token
+            return self._token
+
+    async def ask(self, question: Question) -> tuple[Answer, Token]:
+        """Return the answer and the token it was given for; logs in again when the token was
+        revoked.
+
+        Raises:
+            VaultDenied: The policy of a valid token does not allow it.
+            CredentialUnavailable: As `VaultServer.ask`.
+        """
+        token = await self.token()
+        try:
+            return await self._server.ask(question, token.secret), token
+        except VaultDenied:
+            if await self._is_valid(token):
+                raise
+        self._forget(token)
+        token = await self.token()
+        return await self._server.ask(question, token.secret), token
+
+    async def renew_lease(self, lease_id: str, seconds: float, token: Token) -> float:
+        """Ask for *seconds* more of a lease that *token* was given; return how many were granted.
+
+        Raises:
+            CredentialUnavailable: None were.
+        """
+        wanted = {"lease_id": lease_id, "increment": int(seconds)}
+        answer = await self._server.ask(
+            lambda client: client.adapter.put("/v1/sys/leases/renew", json=wanted), token.secret
+        )
+        return float(answer["lease_duration"])
+
+    async def close(self, *, revoke: bool) -> None:
+        """End the renewal; *revoke* the token if it is ours, and with it all that was leased.
+        Idempotent.
+        """
+        await self._end_keeper()
+        token, self._token = self._token, None
+        if revoke and self._login.issued and token is not None:
+            await self._revoke(token)
+        self._server.close()
+
+    async def _log_in(self) -> Token:
+        token = await self._login.log_in(self._server)
+        self._on_secret(token.secret)
+        self._token = token
+        log.info("vault.logged_in", address=self._server.address, method=self._login.name)
+        return token
+
+    async def _is_valid(self, token: Token) -> bool:
+        try:
+            await self._server.ask(lambda client: client.auth.token.lookup_self(), token.secret)
+        except VaultDenied:
+            return False
+        return True
+
+    def _forget(self, token: Token) -> None:
+        if self._token is token:
+            self._token = None
+
+    async def _keep(self) -> None:
+        while (token := self._token) is not None and token.lease.remaining() > 0:
+            if token.lease.ttl == math.inf:
+                return
+            if not await renewed_in_time(token.lease, lambda: self._renew(token), of="token"):
+                await self._replace(token)
+
+    async def _renew(self, token: Token) -> float:
+        answer = await self._server.ask(lambda client: client.auth.token.renew_self(), token.secret)
+        return float(answer["auth"]["lease_duration"])
+
+    async def _replace(self, token: Token) -> None:
+        async with self._lock:
+            if self._token is not token:
+                return
+            try:
+                await self._log_in()
+            except CredentialUnavailable as failure:
+                expires_in = round(token.lease.remaining(), 1)
+                log.warning("vault.login_failed", expires_in=expires_in, detail=failure.detail)
+
+    async def _end_keeper(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+
+    async def _revoke(self, token: Token) -> None:
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await self._server.ask(lambda client: client.auth.token.revoke_self(), token.secret)
+        except (CredentialUnavailable, TimeoutError) as failure:
+            log.warning("vault.revocation_failed", why=type(failure).__name__)
