@@ -1,9 +1,11 @@
 """What every test may ask for; a server that only one folder needs stands in its own conftest."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.seaweedfs import SeaweedFS, start_seaweedfs
 from tests.servers.tls import CertificateAuthority
 
 PROXY_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
@@ -13,6 +15,14 @@ PROXY_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 def certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     """A throw-away CA, trusted by whoever is given its `ca_file` and by nobody else."""
     return CertificateAuthority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """An S3 and STS server that enforces credentials; each test keeps to a prefix of its own."""
+    server = start_seaweedfs(tmp_path_factory.mktemp("seaweedfs"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(autouse=True)

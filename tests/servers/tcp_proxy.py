@@ -1,0 +1,87 @@
+"""A TCP proxy that counts what passes and cuts it off, between a client and a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+_PIECE = 64 * 1024
+
+
+class TcpProxy:
+    """Passes bytes on as fast as the client takes them, and no faster."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.port = 0
+        self.connections = 0
+        self.to_client = 0
+        """Bytes that the server sent and the proxy passed on."""
+        self.open = 0
+        """Connections that neither side has ended."""
+        self.cut_after: int | None = None
+        """Each connection ends after so many bytes to the client."""
+        self.gate = asyncio.Event()
+        """Where it is not set, nothing more goes to the client."""
+        self.gate.set()
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Join one client's connection to one of its own to the server, until either ends."""
+        self.connections += 1
+        self.open += 1
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            with suppress(ConnectionError):
+                async with asyncio.TaskGroup() as ways:
+                    upwards = ways.create_task(self._upwards(reader, server_writer))
+                    downwards = ways.create_task(self._downwards(server_reader, writer))
+                    await asyncio.wait({upwards, downwards}, return_when="FIRST_COMPLETED")
+                    upwards.cancel()
+                    downwards.cancel()
+        finally:
+            self.open -= 1
+            writer.transport.abort()
+            server_writer.transport.abort()
+
+    async def _upwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while piece := await reader.read(_PIECE):
+                writer.write(piece)
+                await writer.drain()
+
+    async def _downwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = self.cut_after
+        with suppress(ConnectionError):
+            while left != 0 and (piece := await reader.read(_PIECE if left is None else left)):
+                await self.gate.wait()
+                left = None if left is None else left - len(piece)
+                self.to_client += len(piece)
+                writer.write(piece)
+                await writer.drain()
+            if left == 0:
+                writer.write_eof()
+
+
+@asynccontextmanager
+async def tcp_proxy(target: int) -> AsyncIterator[TcpProxy]:
+    """Forward a free port of 127.0.0.1 to *target*; every connection ends with the context."""
+    proxy = TcpProxy(target)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(proxy.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
