@@ -48,7 +48,7 @@ class Endpoint:
         self, key: tuple[Secret, Secret, Secret | None], expires_at: datetime | None = None
     ) -> AwsCredentials:
         """Return *key*, an id, its secret and a session token, as credentials for this place."""
-        return AwsCredentials(*key, self.region, self.url, expires_at)
+        return AwsCredentials(*key, self.region, self.url, expires_at, self.ca_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +161,13 @@ class HostCredentials:
         from botocore.credentials import RefreshableCredentials
 
         session = self._session or Session()
+        now = datetime.now(UTC)
         offered = session.get_credentials()
-        if offered is None:
+        frozen = offered.get_frozen_credentials() if offered else None
+        if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise CredentialUnavailable(
                 detail="no AWS credentials in the environment, in files or at a metadata service"
             )
-        now = datetime.now(UTC)
-        frozen = offered.get_frozen_credentials()
         self._session = session
         token = Secret(frozen.token) if frozen.token else None
         key = (Secret(frozen.access_key), Secret(frozen.secret_key), token)
