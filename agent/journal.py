@@ -8,42 +8,24 @@ the policy and the expiry of a job's signature stand in its way.
 import asyncio
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from pydantic import JsonValue
 
 from agent.errors import JournalFailed
-from agent.journal_file import JournalFile, Row, State
+from agent.journal_file import JournalFile, Row
+from agent.journal_record import Record, record_of, row_of, settled
 from agent.telemetry import metrics
 from agent.write_behind import WriteBehind
 
+__all__ = ["Journal", "Record"]
+
 REMEMBERED_DAYS = 30
 MOST_SETTLED = 100_000
-_KEPT_OUTCOME_CHARACTERS = 1024
-_BULKY = ("result", "message")
 _SETTLED_BETWEEN_CLEANINGS = 1000
-_BODY = ("digest", "kind", "parameters", "deadline_at", "accepted_at", "durable", "outcome")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One job. *digest* identifies its content, times are Unix time, *outcome* is as reported."""
-
-    job: str
-    digest: str
-    kind: str
-    parameters: Mapping[str, JsonValue]
-    deadline_at: float | None = None
-    accepted_at: float = field(default_factory=time.time)
-    state: State = "accepted"
-    durable: bool = False
-    """The acceptance is known to be on the disk."""
-    outcome: Mapping[str, JsonValue] | None = None
 
 
 class Journal:
@@ -105,7 +87,7 @@ class Journal:
         if hash(job) not in self._settled:
             return None
         row = await asyncio.to_thread(self._file.row, job)
-        return None if row is None else _record(row)
+        return None if row is None else record_of(row)
 
     def unsettled(self) -> list[Record]:
         """Return all records that are not settled, the oldest first."""
@@ -181,7 +163,7 @@ class Journal:
         self._drop(job)
         self._settled.add(hash(job))
         metrics.journal_records.labels("settled").set(len(self._settled))
-        self._settling[job] = _settled(record)
+        self._settling[job] = settled(record)
         self._put_if_possible(self._settling[job])
 
     def close(self) -> None:
@@ -194,7 +176,7 @@ class Journal:
             if row.state == "settled":
                 self._settled.add(hash(row.job))
             else:
-                self._open[row.job] = _record(row)
+                self._open[row.job] = record_of(row)
         for state in ("accepted", "finished"):
             count = sum(record.state == state for record in self._open.values())
             metrics.journal_records.labels(state).set(count)
@@ -225,11 +207,11 @@ class Journal:
     def _write(self, records: list[Record], sync: bool) -> None:
         """Runs on the writer's thread; of several records of a job only the last is stored."""
         newest = {record.job: record for record in records}
-        self._file.write([_row(record) for record in newest.values()], sync=sync)
-        settled = [job for job, record in newest.items() if record.state == "settled"]
-        for job in settled:
+        self._file.write([row_of(record) for record in newest.values()], sync=sync)
+        done = [job for job, record in newest.items() if record.state == "settled"]
+        for job in done:
             self._settling.pop(job, None)
-        self._settled_since_cleaning += len(settled)
+        self._settled_since_cleaning += len(done)
         if self._settled_since_cleaning >= _SETTLED_BETWEEN_CLEANINGS:
             self._clean()
 
@@ -238,20 +220,3 @@ class Journal:
         for job in self._file.forget(settled_before=oldest, keep=MOST_SETTLED):
             self._settled.discard(hash(job))
         self._settled_since_cleaning = 0
-
-
-def _settled(record: Record) -> Record:
-    outcome = record.outcome
-    if outcome is not None and len(json.dumps(outcome)) > _KEPT_OUTCOME_CHARACTERS:
-        outcome = {key: outcome[key] for key in outcome if key not in _BULKY}
-    return dataclasses.replace(record, state="settled", parameters={}, outcome=outcome)
-
-
-def _row(record: Record) -> Row:
-    body = {name: getattr(record, name) for name in _BODY}
-    settled_at = time.time() if record.state == "settled" else None
-    return Row(record.job, record.state, json.dumps(body), settled_at)
-
-
-def _record(row: Row) -> Record:
-    return Record(job=row.job, state=row.state, **json.loads(row.body))

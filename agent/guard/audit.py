@@ -162,8 +162,8 @@ def _end_of(path: Path) -> tuple[Link, bytes]:
         left.insert(0, lines.pop())
     if (not lines and size > _END_BYTES) or not all(is_torn(piece) for piece in left):
         raise JournalFailed(
-            f"{path}: its end is not as the audit log wrote it. Nothing was changed; keep the file as "
-            "evidence and move it away, and a new one begins"
+            f"{path}: its end is not as the audit log wrote it. Nothing was changed; keep the file "
+            "as evidence and move it away, and a new one begins"
         )
     return Link(last.seq, last.hash) if lines and last else Link(), b"\n".join(left)
 
