@@ -116,7 +116,7 @@ def _record(origins: Origins, key: Key, value: object, origin: Origin) -> None:
 
 
 def _misspelt(environ: Mapping[str, str], sections: list[str]) -> Iterator[Problem]:
-    """Find variables that lack an underscore; those Kubernetes makes for a Service have no ``__``."""
+    """Find variables that lack an underscore; Kubernetes makes none with ``__``."""
     for name in environ:
         almost = name.upper().startswith(_ALMOST) and not name.upper().startswith(PREFIX)
         section, separator, rest = name[len(_ALMOST) :].partition("__")

@@ -75,6 +75,15 @@ class ClientCertificate(Part):
     key_file: Path
 
 
+class Backoff(Part):
+    """Delays between attempts to connect: doubled each time, and each drawn between 0 and that."""
+
+    first: Duration = 0.5
+    longest: Duration = 30.0
+    stable_after: Duration = 10.0
+    """A connection that lasted so long begins again at `first`."""
+
+
 class ControlPlane(Part):
     """Where the agent dials, and what it trusts there."""
 
@@ -92,6 +101,7 @@ class ControlPlane(Part):
     Default: what HTTPS_PROXY and NO_PROXY say."""
     allow_plaintext: bool = False
     """Permit ws:// to an address that is not loopback."""
+    backoff: Backoff = Backoff()
 
     @field_validator("proxy")
     @classmethod

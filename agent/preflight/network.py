@@ -1,0 +1,237 @@
+"""Looks at the way to the control plane: proxy, DNS, TLS and who issued its certificate, clock.
+
+It dials as the link does but speaks no WebSocket, so that it can say more about what stands
+between.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from cryptography import x509
+from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+from python_socks.async_.asyncio.v2 import Proxy
+
+from agent.config.settings import ControlPlane
+from agent.config.show import without_userinfo
+from agent.preflight.rows import BOUND, Row, Status
+
+WORRYING_SKEW = 30.0
+FATAL_SKEW = 300.0
+MOST_HEAD_BYTES = 64 * 1024
+SOON = timedelta(days=14)
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where to dial, and through what; `repr` shows no password."""
+
+    host: str
+    port: int
+    secure: bool
+    proxy: str | None = field(repr=False)
+    proxy_source: str
+
+
+def route_to(control_plane: ControlPlane) -> Route:
+    """Return how the control plane is reached; the environment counts where no proxy is set."""
+    parts = urlsplit(control_plane.url)
+    host, secure = parts.hostname or "", parts.scheme == "wss"
+    port = parts.port or (443 if secure else 80)
+    if control_plane.proxy:
+        return Route(host, port, secure, control_plane.proxy, "control_plane.proxy")
+    proxy = None if proxy_bypass(f"{host}:{port}") else _proxy_of_environment(secure)
+    return Route(host, port, secure, proxy, "the environment")
+
+
+def _proxy_of_environment(secure: bool) -> str | None:
+    proxies = getproxies()
+    schemes = ("wss", "socks", "https") if secure else ("ws", "socks", "https", "http")
+    return next((proxies[scheme] for scheme in schemes if scheme in proxies), None)
+
+
+def proxy_row(route: Route) -> Row:
+    """Say which proxy applies, and why; never its password."""
+    if route.proxy is None:
+        return Row(Status.PASS, "proxy", "none: the control plane is dialled directly")
+    shown = f"{without_userinfo(route.proxy)} (from {route.proxy_source})"
+    return Row(Status.PASS, "proxy", shown)
+
+
+async def dns_row(route: Route) -> Row:
+    """Say what the name to dial resolves to: the proxy's, where one applies."""
+    parts = urlsplit(route.proxy or "")
+    host = parts.hostname or route.host
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        advice = "ask for the name in this network's DNS, or set control_plane.proxy"
+        return Row(Status.FAIL, "dns", f"{host} has no address: {exc.strerror}", advice)
+    addresses = ", ".join(dict.fromkeys(str(entry[4][0]) for entry in found))
+    whose = "the proxy " if route.proxy else ""
+    return Row(Status.PASS, "dns", f"{whose}{host} is {addresses}")
+
+
+async def connection_rows(control_plane: ControlPlane, *, seconds: float = BOUND) -> list[Row]:
+    """Connect once; say who issued the certificate, and how far the two clocks are apart."""
+    route = route_to(control_plane)
+    what = "tls" if route.secure else "tcp"
+    try:
+        async with asyncio.timeout(seconds):
+            context = tls_context(control_plane) if route.secure else None
+            async with _connected(route, context) as (reader, writer):
+                first = _peer_row(route, writer)
+                return [first, await _clock_row(route, reader, writer)]
+    except ssl.SSLCertVerificationError as exc:
+        failed = Row(Status.FAIL, what, await _distrust(route, exc, seconds), _DISTRUST_ADVICE)
+    except ssl.SSLError as exc:
+        failed = Row(Status.FAIL, what, f"TLS failed: {exc.reason}", _tls_advice(exc))
+    except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as exc:
+        failed = Row(Status.FAIL, what, f"the proxy did not connect us: {exc}", _PROXY_ADVICE)
+    except TimeoutError:
+        failed = Row(Status.FAIL, what, f"no connection within {seconds:g} s", _SILENT_ADVICE)
+    except (OSError, ValueError) as exc:
+        failed = Row(Status.FAIL, what, f"no connection: {exc}", _SILENT_ADVICE)
+    return [failed, Row(Status.SKIP, "clock", "not looked at, for want of a connection")]
+
+
+_DISTRUST_ADVICE = (
+    "if that issuer is a private CA or a TLS-inspecting proxy of your own, put its CA certificate "
+    "into a file and name it in control_plane.ca_file; otherwise somebody listens in"
+)
+_PROXY_ADVICE = (
+    "look at control_plane.proxy, its user and password, and what the proxy lets through"
+)
+_SILENT_ADVICE = "look at control_plane.url, the firewall, and whether a proxy is needed"
+
+
+def _tls_advice(exc: ssl.SSLError) -> str:
+    if "CERTIFICATE_REQUIRED" in (exc.reason or ""):
+        return "set control_plane.client_certificate to one the control plane knows"
+    return "something on the way speaks no TLS 1.2 or newer; look at proxies and control_plane.url"
+
+
+def tls_context(control_plane: ControlPlane) -> ssl.SSLContext:
+    """Return the context for what the settings trust and present.
+
+    Raises:
+        OSError: A file of it can't be read or is no certificate.
+    """
+    context = ssl.create_default_context(cafile=control_plane.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if (pair := control_plane.client_certificate) is not None:
+        context.load_cert_chain(pair.cert_file, pair.key_file)
+    return context
+
+
+@asynccontextmanager
+async def _connected(route: Route, context: ssl.SSLContext | None) -> AsyncIterator[Streams]:
+    if route.proxy is None:
+        reader, writer = await asyncio.open_connection(route.host, route.port, ssl=context)
+    else:
+        reader, writer = await _through_proxy(route, context)
+    try:
+        yield reader, writer
+    finally:
+        # Aborted, not closed: nobody waits for the peer's goodbye.
+        writer.transport.abort()
+
+
+async def _through_proxy(route: Route, context: ssl.SSLContext | None) -> Streams:
+    """Raises ValueError for a proxy of an unknown kind."""
+    scheme, _, rest = (route.proxy or "").partition("://")
+    known = {"https": "http", "socks5h": "socks5"}.get(scheme, scheme)
+    proxy = Proxy.from_url(
+        f"{known}://{rest}",
+        proxy_ssl=ssl.create_default_context() if scheme == "https" else None,
+        rdns=scheme == "socks5h" if known == "socks5" else None,
+    )
+    stream = await proxy.connect(route.host, route.port, dest_ssl=context)
+    return stream.reader, stream.writer
+
+
+def _peer_row(route: Route, writer: asyncio.StreamWriter) -> Row:
+    address = f"{route.host}:{route.port}"
+    if not route.secure:
+        return Row(Status.PASS, "tcp", f"{address} accepts connections, without TLS")
+    certificate = _certificate(writer)
+    expiry = certificate.not_valid_after_utc
+    found = f"{address} has a certificate issued by {_issuer(certificate)}, good until {expiry:%F}"
+    if expiry - datetime.now(UTC) < SOON:
+        return Row(Status.WARN, "tls", found, "have the control plane's certificate renewed")
+    return Row(Status.PASS, "tls", found)
+
+
+def _certificate(writer: asyncio.StreamWriter) -> x509.Certificate:
+    return x509.load_der_x509_certificate(
+        writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    )
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    return certificate.issuer.rfc4514_string() or "nobody it names"
+
+
+async def _distrust(route: Route, why: ssl.SSLCertVerificationError, seconds: float) -> str:
+    """Connect again to read the certificate that was refused; nothing is sent over that."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    reason = f"the certificate is not trusted ({why.verify_message})"
+    try:
+        async with asyncio.timeout(seconds), _connected(route, context) as (_, writer):
+            return f"{reason}; it was issued by {_issuer(_certificate(writer))}"
+    except (OSError, ProxyError, ProxyTimeoutError):
+        return reason
+
+
+async def _clock_row(
+    route: Route, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Row:
+    started = datetime.now(UTC)
+    host = f"[{route.host}]" if ":" in route.host else route.host
+    writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    await writer.drain()
+    theirs = await _date(reader)
+    if theirs is None:
+        return Row(Status.SKIP, "clock", "the control plane does not tell the time")
+    return _skew_row(theirs - started - (datetime.now(UTC) - started) / 2)
+
+
+def _skew_row(skew: timedelta) -> Row:
+    seconds = skew.total_seconds()
+    found = f"{abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead of'} the control plane's"
+    advice = "synchronise this host's clock (NTP): the proof of identity is good for a minute only"
+    if abs(seconds) > FATAL_SKEW:
+        return Row(Status.FAIL, "clock", found, advice)
+    if abs(seconds) > WORRYING_SKEW:
+        return Row(Status.WARN, "clock", found, advice)
+    return Row(Status.PASS, "clock", found)
+
+
+async def _date(reader: asyncio.StreamReader) -> datetime | None:
+    """Return the Date header of the response, in UTC, if there is a good one."""
+    left = MOST_HEAD_BYTES
+    while left > 0 and (line := (await reader.readline()).strip()):
+        left -= len(line)
+        name, _, value = line.decode("latin-1").partition(":")
+        if name.lower() == "date":
+            return _parsed(value.strip())
+    return None
+
+
+def _parsed(date: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
