@@ -7,6 +7,7 @@ from agent.cli.arguments import (
     Verbs,
     add_config,
     add_json,
+    add_settings,
     add_verb,
     load_config_with_control_plane,
 )
