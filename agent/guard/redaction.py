@@ -74,10 +74,10 @@ class _Needles:
 class Redactor:
     """Replaces every registered value by ``***``. Safe to use from any thread.
 
-    At most `MOST_FORMS` spellings are kept. Beyond that, those go whose value was registered longest
-    ago: a value that is registered at each use stays, and what goes is the short-lived credential
-    that ended long before. *on_redaction* is told how many values were replaced, from the thread
-    that asked; it must not use the redactor.
+    At most `MOST_FORMS` spellings are kept. Beyond that, those go whose value was registered
+    longest ago: a value that is registered at each use stays, and what goes is the short-lived
+    credential that ended long before. *on_redaction* is told how many values were replaced, from
+    the thread that asked; it must not use the redactor.
     """
 
     def __init__(self, on_redaction: Callable[[int], None] | None = None) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pydantic import JsonValue
+if (
+    TYPE_CHECKING
+):  # The supervisor of a run needs `RunState`, and neither time nor room for pydantic.
+    from pydantic import JsonValue
 
 
 class RunState(StrEnum):
@@ -27,7 +30,7 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One run, as its runner knows it."""
+    """One run, as its runner knows it. An *exit_code* of -N means that signal N ended it."""
 
     run: str
     pipeline: str
@@ -37,7 +40,11 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """Text of a run's log, already redacted. *offset* and *end* are positions to continue from, in bytes."""
+    """Text of a run's log, already redacted; *offset* and *end* are positions in it, in bytes.
+
+    To go on after this chunk, ask for the log from *end*. Bytes that are not UTF-8 are shown as
+    U+FFFD, so the length of *text* says nothing about positions.
+    """
 
     offset: int
     end: int
@@ -47,17 +54,21 @@ class LogChunk:
 class PipelineRunner(Protocol):
     """Starts, watches and stops the runs of its pipelines. Safe for concurrent calls.
 
-    A run's name is given by the caller and unique for ever; the runner never starts one name twice, not even
-    when the agent was killed between the decision and the start.
+    A run's name is given by the caller and unique for ever; the runner never starts one name twice,
+    not even when the agent was killed between the decision and the start.
     """
 
-    async def start(self, *, run: str, pipeline: str, parameters: Mapping[str, JsonValue]) -> RunStatus:
+    async def start(
+        self, *, run: str, pipeline: str, parameters: "Mapping[str, JsonValue]"
+    ) -> RunStatus:
         """Start the run, or return the status of the run that already has this name.
 
         Raises:
             NotFound: No such pipeline.
-            BadParameters: A parameter is missing, unknown, or does not fit its schema. Nothing was started.
-            CredentialUnavailable: A secret of its environment could not be read. Nothing was started.
+            BadParameters: A parameter is missing, unknown, or does not fit its schema, or the name
+                can't be a run's. Nothing was started.
+            CredentialUnavailable: A secret of its environment could not be read. Nothing was
+                started.
             PipelineFailed: It could not be started.
         """
 
@@ -69,16 +80,23 @@ class PipelineRunner(Protocol):
         """
 
     def log(self, run: str, *, offset: int = 0, follow: bool) -> AsyncIterator[LogChunk]:
-        """Yield the log from *offset* on; with *follow* until the run has ended, else what is there now.
+        """Yield the log from *offset* on, all there is now or, with *follow*, until the run ended.
+
+        A chunk is at most 32 KiB of the log.
 
         Raises:
             NotFound: No such run.
         """
 
     async def stop(self, run: str) -> RunStatus:
-        """Ask the run to end, make it end after its grace period, its whole process tree; wait for that.
+        """Ask the run to end, make it end after its grace period, and wait for that.
 
-        Idempotent. Raises NotFound when there is no such run.
+        With it goes all that it started, its whole process tree. Idempotent; a run that has ended
+        keeps its state.
+
+        Raises:
+            NotFound: No such run.
+            PipelineFailed: It does not end, not even when it is killed.
         """
 
     async def close(self) -> None:

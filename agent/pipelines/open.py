@@ -1,0 +1,83 @@
+"""Builds the runners from the configuration; the only file of this package that reads it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from agent.config.settings import Pipeline, SecretReference
+from agent.config.settings import ProcessPipeline as ProcessSettings
+from agent.errors import UsageError
+from agent.pipelines.base import PipelineRunner
+from agent.pipelines.parameters import Command
+from agent.pipelines.process import ProcessPipeline, ProcessRunner
+from agent.pipelines.run_directories import RunDirectories
+from agent.pipelines.runners import PipelineRunners
+from agent.secrets.base import Secret
+
+ENTRY_POINTS = "cloud_agent.pipeline_runners"
+"""A third party's entry point is named like its runner and loads an `OpenRunner`."""
+
+Resolve = Callable[[SecretReference], Awaitable[Secret]]
+OpenRunner = Callable[[Sequence[Pipeline], RunDirectories, Resolve], PipelineRunner]
+
+
+def open_pipeline_runners(
+    settings: Sequence[Pipeline], *, state_dir: Path, resolve: Resolve
+) -> PipelineRunners:
+    """Build one runner for all pipelines of a kind; starts nothing and touches no secret.
+
+    Raises:
+        UsageError: Two pipelines have one name, nobody knows the runner, or a command lets a
+            parameter choose what is run.
+    """
+    names = [pipeline.name for pipeline in settings]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"pipelines: {min(twice)} is there more than once")
+    directories = RunDirectories(state_dir / "runs")
+    pipelines: dict[str, PipelineRunner] = {}
+    for kind in {pipeline.runner for pipeline in settings}:
+        of_kind = [pipeline for pipeline in settings if pipeline.runner == kind]
+        runner = _opener(kind)(of_kind, directories, resolve)
+        pipelines.update((pipeline.name, runner) for pipeline in of_kind)
+    return PipelineRunners(pipelines, directories=directories)
+
+
+def _open_process_runner(
+    settings: Sequence[Pipeline], directories: RunDirectories, resolve: Resolve
+) -> ProcessRunner:
+    pipelines = {pipeline.name: _process_pipeline(pipeline, resolve) for pipeline in settings}
+    return ProcessRunner(pipelines, directories=directories)
+
+
+def _process_pipeline(settings: ProcessSettings, resolve: Resolve) -> ProcessPipeline:
+    try:
+        command = Command(settings.command, settings.parameters)
+    except UsageError as wrong:
+        raise UsageError(f"pipelines: {settings.name}: {wrong}") from None
+    environment = settings.environment.items()
+    return ProcessPipeline(
+        command=command,
+        directory=settings.directory,
+        timeout=settings.timeout,
+        stop_grace=settings.stop_grace,
+        log_limit=settings.log_limit,
+        plain_environment={name: text for name, text in environment if isinstance(text, str)},
+        secret_environment={
+            name: partial(resolve, reference)
+            for name, reference in environment
+            if isinstance(reference, SecretReference)
+        },
+    )
+
+
+RUNNERS: dict[str, OpenRunner] = {"process": _open_process_runner}
+
+
+def _opener(kind: str) -> OpenRunner:
+    if kind in RUNNERS:
+        return RUNNERS[kind]
+    for entry_point in entry_points(group=ENTRY_POINTS, name=kind):
+        opener: OpenRunner = entry_point.load()
+        return opener
+    raise UsageError(f"pipelines: there is no runner {kind}; there are {', '.join(RUNNERS)}")
