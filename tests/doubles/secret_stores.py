@@ -1,0 +1,36 @@
+"""A secret store in memory that counts its readings and can be made to wait."""
+
+import asyncio
+
+from agent.errors import CredentialUnavailable
+from agent.secrets.base import Secret, SecretValue
+
+
+class MemorySecretStore:
+    """Holds fields under paths; `gate` holds every reading up while it is not set."""
+
+    def __init__(self, contents: dict[str, dict[str, str]] | None = None) -> None:
+        self.contents = contents or {}
+        self.expires_in: float | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.reads = 0
+        self.forgotten: list[str] = []
+        self.closed = False
+
+    async def read(self, path: str) -> SecretValue:
+        self.reads += 1
+        fields = self.contents.get(path)
+        await self.gate.wait()
+        if fields is None:
+            raise CredentialUnavailable(detail=f"nothing at {path}")
+        return SecretValue({k: Secret(v) for k, v in fields.items()}, self.expires_in)
+
+    async def check(self) -> str:
+        return "a store in memory"
+
+    def forget(self, path: str) -> None:
+        self.forgotten.append(path)
+
+    async def close(self) -> None:
+        self.closed = True
