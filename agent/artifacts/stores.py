@@ -37,6 +37,15 @@ class ArtifactStores:
                 return store
         raise NotFound("there is no artifact store of that name")
 
+    def root_of(self, name: str) -> ArtifactUri:
+        """Return the root that the configuration gives the store called *name*.
+
+        Raises:
+            NotFound: There is none.
+        """
+        wanted = self.by_name(name)
+        return next(root for root, store in self._rooted if store is wanted)
+
     def __iter__(self) -> Iterator[ArtifactStore]:
         """Go through the stores in the order of the configuration."""
         return iter(self._in_order)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from agent.errors import Outcome, Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -44,11 +46,15 @@ class Progress:
 class Result:
     """The answer; the last output. Without it the job has failed.
 
-    *sha256* is the hex digest of the whole content, where the handler sent data.
+    *sha256* is the hex digest of the whole content, where the handler sent data. A run that ended
+    badly is an answer too: it has another outcome, a reason, and still a value.
     """
 
     value: Mapping[str, JsonValue]
     sha256: str | None = None
+    outcome: Outcome = Outcome.SUCCEEDED
+    reason: Reason | None = None
+    message: str = ""
 
 
 Output = Content | Data | Log | Progress | Result

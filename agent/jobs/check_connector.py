@@ -1,0 +1,58 @@
+"""``check-connector``: who the agent is at a cloud, or whether a store lets it read.
+
+Never a secret.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from pydantic import Field, JsonValue, model_validator
+
+from agent.connectors.base import Connector
+from agent.errors import NotFound
+from agent.guard.policy import PolicyRequest
+from agent.jobs.kind import Kind, Parameters, Ticket, Tools
+from agent.jobs.outputs import Output, Result
+
+NAME = "check-connector"
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class CheckConnector(Parameters):
+    """Either a connector or an artifact store, by its name in the configuration."""
+
+    connector: Name | None = None
+    artifact_store: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "CheckConnector":
+        if (self.connector is None) == (self.artifact_store is None):
+            raise ValueError("either connector or artifact_store")
+        return self
+
+
+def _asks(params: CheckConnector, tools: Tools) -> PolicyRequest:
+    if params.connector is not None:
+        return PolicyRequest(NAME, connector=params.connector)
+    return PolicyRequest(NAME, artifact=tools.artifacts.root_of(params.artifact_store or ""))
+
+
+async def _run(params: CheckConnector, tools: Tools, _: Ticket) -> AsyncGenerator[Output]:
+    """Yield ok; a credential that does not work is a failed job with its reason."""
+    if params.artifact_store is not None:
+        await tools.artifacts.by_name(params.artifact_store).check()
+        yield Result({"ok": True, "identity": None, "expires_at": None})
+        return
+    identity = await _connector(params.connector or "", tools).identity()
+    expires: JsonValue = identity.expires_at.isoformat() if identity.expires_at else None
+    yield Result({"ok": True, "identity": identity.name, "expires_at": expires})
+
+
+def _connector(name: str, tools: Tools) -> Connector:
+    try:
+        return tools.connectors[name]
+    except KeyError:
+        raise NotFound("there is no connector of that name") from None
+
+
+CHECK_CONNECTOR = Kind(NAME, CheckConnector, _asks, _run)

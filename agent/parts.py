@@ -1,0 +1,112 @@
+"""The customer's systems, built from one configuration, and swapped whole for those of the next."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from agent.artifacts.open import open_artifact_stores
+from agent.config.settings import Settings
+from agent.connectors.open import open_connectors
+from agent.guard.open import open_policy
+from agent.jobs.kind import Tools
+from agent.pipelines.open import open_pipeline_runners
+from agent.secrets.base import Secret
+from agent.secrets.open import open_secret_stores
+from agent.secrets.resolver import SecretResolver
+
+MIN_BLOCK = 64 * 1024
+MAX_BLOCK = 1024 * 1024
+BLOCKS_PER_JOB = 4
+"""One being read, one waiting, one being hashed and sent, and the store's own."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """Opening does no I/O: a store is first asked when a job needs it."""
+
+    tools: Tools
+    secrets: SecretResolver
+    borrowers: int = 0
+    """Jobs that hold the tools now."""
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        on_secret: Callable[[Secret], None],
+        on_use: Callable[[str], None],
+    ) -> Self:
+        """Build everything that *settings* names.
+
+        Raises:
+            UsageError: A part can't be built from its settings.
+        """
+        secrets = open_secret_stores(settings.secret_stores, on_secret=on_secret, on_use=on_use)
+        connectors = open_connectors(settings.connectors, secrets)
+        tools = Tools(
+            artifacts=open_artifact_stores(
+                settings.artifact_stores, connectors, block_bytes=block_bytes(settings)
+            ),
+            connectors=connectors,
+            pipelines=open_pipeline_runners(
+                settings.pipelines,
+                state_dir=Path(settings.agent.state_dir),
+                resolve=secrets.resolve,
+            ),
+            decide=open_policy(settings.policy).decide,
+        )
+        return cls(tools, secrets)
+
+    async def close(self) -> None:
+        """Let go of everything; runs of pipelines go on."""
+        await self.tools.pipelines.close()
+        await self.tools.artifacts.close()
+        for connector in self.tools.connectors.values():
+            await connector.close()
+        await self.secrets.close()
+
+
+class PartsOfNow:
+    """Lends the parts of the present configuration; replaced ones are ready to close when given
+    back."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._retired: list[Parts] = []
+
+    @contextmanager
+    def lend(self) -> Iterator[Tools]:
+        """Lend the present tools; a job keeps them to its end, whatever is reloaded meanwhile."""
+        parts = self._parts
+        parts.borrowers += 1
+        try:
+            yield parts.tools
+        finally:
+            parts.borrowers -= 1
+
+    def replace(self, parts: Parts) -> None:
+        """Lend *parts* from now on."""
+        self._retired.append(self._parts)
+        self._parts = parts
+
+    async def close_unused(self) -> None:
+        """Close replaced parts that no job holds any more; idempotent."""
+        unused = [parts for parts in self._retired if parts.borrowers == 0]
+        self._retired = [parts for parts in self._retired if parts.borrowers > 0]
+        for parts in unused:
+            await parts.close()
+
+    async def close(self) -> None:
+        """Close everything."""
+        for parts in (*self._retired, self._parts):
+            await parts.close()
+
+
+def block_bytes(settings: Settings) -> int:
+    """Return how much a job reads at once, so that all jobs together stay below `buffer_memory`."""
+    jobs = settings.agent.max_concurrent_jobs
+    share = settings.agent.buffer_memory // (jobs * BLOCKS_PER_JOB)
+    return max(MIN_BLOCK, min(MAX_BLOCK, share))
