@@ -1,0 +1,124 @@
+"""The two endpoints of agents: who may upgrade, and what happens then."""
+
+import asyncio
+import time
+
+import structlog
+from aiohttp import web
+
+from agent.protocol.codec import MAX_TEXT_BYTES
+from agent.protocol.messages import CONNECT_PATH, ENROLL_PATH, SUBPROTOCOL
+from control_plane_stub.agents.enrolment import Enroller
+from control_plane_stub.agents.identity import Verifier, read_proof
+from control_plane_stub.agents.instance import LIMITS, Instance
+from control_plane_stub.agents.link import AgentLink
+from control_plane_stub.agents.refusals import Refused, refusal_response
+from control_plane_stub.plane import ControlPlane
+
+log = structlog.get_logger()
+
+LARGEST_FRAME = max(MAX_TEXT_BYTES, LIMITS.block_bytes) + 4096
+CLOSE_TIMEOUT = 2.0
+
+
+class Gate:
+    """Lets agents in whose key is registered, and keys for which there is a join token.
+
+    With *require_certificate* the connection must also carry a certificate of the client CA.
+    """
+
+    def __init__(self, plane: ControlPlane, *, require_certificate: bool) -> None:
+        self._plane = plane
+        self._require_certificate = require_certificate
+        self._verifier = Verifier()
+        self._enroller = Enroller(plane.store, self._verifier, plane.recorder)
+        self._links: dict[AgentLink, Instance] = {}
+        self._restarting = False
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get(CONNECT_PATH, self.connect), web.get(ENROLL_PATH, self.enroll)]
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """Check the proof, upgrade, and talk until the link ends."""
+        try:
+            ws = self._offered(request)
+            instance = await self._admit(request)
+        except Refused as refused:
+            log.warning("link.refused", reason=refused.reason)
+            return refusal_response(refused)
+        await ws.prepare(request)
+        assert request.transport is not None
+        link = AgentLink(
+            ws,
+            request.transport,
+            inbox=self._plane.inbox,
+            faults=self._plane.faults,
+            recorder=self._plane.recorder,
+        )
+        self._links[link] = instance
+        try:
+            await link.run(instance)
+        finally:
+            del self._links[link]
+        return ws
+
+    async def enroll(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade, and register one key."""
+        try:
+            ws = self._offered(request)
+            proof = read_proof(request.headers.get("Authorization"))
+        except Refused as refused:
+            return refusal_response(refused)
+        await ws.prepare(request)
+        await self._enroller.run(ws, proof, host=request.host, path=request.path)
+        return ws
+
+    async def revoke(self, agent: str, instance: str) -> bool:
+        """Refuse this key from now on and close its link; False when there is no such instance."""
+        known = await self._plane.store.revoke(agent, instance, now=time.time())
+        for link, owner in self._links.items():
+            if (owner.agent, owner.name) == (agent, instance):
+                link.close("revoked")
+        return known
+
+    async def close(self) -> None:
+        """Let nobody in any more, and close all links with ``restarting``; waits for them."""
+        self._restarting = True
+        for link in list(self._links):
+            link.close("restarting")
+        await asyncio.gather(*(link.ended.wait() for link in list(self._links)))
+
+    def _offered(self, request: web.Request) -> web.WebSocketResponse:
+        """Return the upgrade, if this is a request for one that we can answer."""
+        if self._plane.recorder is not None:
+            self._plane.recorder.handshake(f"GET {request.path_qs}", request.headers)
+        if self._restarting:
+            raise Refused("restarting")
+        transport = request.transport
+        if self._require_certificate and not (transport and transport.get_extra_info("peercert")):
+            raise Refused("identity_rejected")
+        ws = web.WebSocketResponse(
+            protocols=[SUBPROTOCOL],
+            compress=False,
+            autoping=False,
+            max_msg_size=LARGEST_FRAME,
+            timeout=CLOSE_TIMEOUT,
+        )
+        offered = ws.can_prepare(request)
+        if not offered.ok or offered.protocol != SUBPROTOCOL:
+            raise Refused("bad_request")
+        return ws
+
+    async def _admit(self, request: web.Request) -> Instance:
+        proof = read_proof(request.headers.get("Authorization"))
+        if (fault := self._plane.faults.refusal(proof.agent)) is not None:
+            raise Refused(fault.reason, retry_after=fault.retry_after)
+        enrolled = await self._plane.store.instance(proof.agent, proof.instance)
+        if enrolled is None:
+            raise Refused("identity_rejected")
+        self._verifier.verify(
+            proof, public_key=enrolled.public_key, host=request.host, path=request.path
+        )
+        if enrolled.revoked:
+            raise Refused("revoked")
+        return self._plane.instance(proof.agent, proof.instance)

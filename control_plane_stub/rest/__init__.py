@@ -1,0 +1,1 @@
+"""The side of users: the REST interface, its description, its event streams."""
