@@ -42,7 +42,8 @@ def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
     return S3Store(
         bucket,
         credential_provider=lambda: _revealed(credentials),
-        endpoint=credentials.endpoint_url or _amazon(bucket, region),
+        # This key wins over `endpoint`, and so would AWS_ENDPOINT_URL_S3.
+        aws_endpoint_url_s3=credentials.endpoint_url or _amazon(bucket, region),
         virtual_hosted_style_request=credentials.endpoint_url is None,
         region=region,
         skip_signature=False,

@@ -1,7 +1,7 @@
 """Turns obstore's errors into ours, in one place."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from agent.errors import (
@@ -17,6 +17,18 @@ from agent.errors import (
 
 # S3 says 400, not 401, of a session token whose time is over.
 _STALE_TOKEN = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
+# The classes of obstore's errors say less than the status: a listing that is refused is a
+# GenericError, as is a range behind the end.
+_BY_STATUS: Mapping[str | None, type[JobError]] = {
+    "401": AccessDenied,
+    "403": AccessDenied,
+    "404": NotFound,
+    "412": Changed,
+    "416": BadParameters,
+}
+_CODE = r"<Code>(\w+)</Code>"
+_STATUS = r"status code: (\d{3})"
+_UNANSWERED = r"(error sending request)"
 _ENDED_EARLY = ("UnexpectedEof", "IncompleteMessage", "IncompleteBody")
 
 
@@ -33,36 +45,26 @@ def translated() -> Iterator[None]:
         yield
     except TimeoutError:
         raise StoreUnavailable(detail="the store was silent for too long") from None
-    except FileNotFoundError as error:
-        raise NotFound(detail=_code(str(error))) from None
-    except BaseError as error:
+    except (BaseError, FileNotFoundError) as error:
         raise _ours(error) from None
 
 
 def _ours(error: Exception) -> JobError:
-    from obstore import exceptions
+    from obstore.exceptions import InvalidPathError
 
+    if isinstance(error, InvalidPathError):
+        return Unsupported("a key of this store cannot be named by a URI")
     text = str(error)
-    code = _code(text)
-    match error:
-        case exceptions.PreconditionError():
-            return Changed(detail=code)
-        case exceptions.PermissionDeniedError() | exceptions.UnauthenticatedError():
-            return AccessDenied(detail=code)
-        case exceptions.InvalidPathError():
-            return Unsupported("a key of this store cannot be named by a URI")
+    code, status = _find(_CODE, text), _find(_STATUS, text)
     if code in _STALE_TOKEN:
         return AccessDenied(detail=code)
-    if "status code: 416 " in text:
-        return BadParameters("the range begins behind the end of the artifact")
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](detail=code or status)
     if any(sign in text for sign in _ENDED_EARLY):
         return Truncated()
-    return StoreUnavailable(detail=code)
+    return StoreUnavailable(detail=code or status or _find(_UNANSWERED, text))
 
 
-def _code(text: str) -> str:
-    """Find S3's error code, else the status, else what kept the request from being answered."""
-    for pattern in (r"<Code>(\w+)</Code>", r"status code: (\d{3})", r"(error sending request)"):
-        if found := re.search(pattern, text):
-            return found[1]
-    return "the answer was not understood"
+def _find(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return found[1] if found else None

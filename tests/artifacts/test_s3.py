@@ -1,0 +1,287 @@
+"""The S3 store, a real server that enforces credentials, and a proxy between them."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from agent.artifact_uri import ArtifactUri
+from agent.artifacts.base import ByteRange
+from agent.artifacts.s3 import S3ArtifactStore
+from agent.connectors.base import AwsCredentials
+from agent.errors import AccessDenied, Changed, NotFound, StoreUnavailable, Truncated
+from agent.secrets.base import Secret
+from tests.artifacts.places import BLOCK, RotatingConnector, S3Place, aws_credentials, below, read
+from tests.servers.processes import free_port
+from tests.servers.seaweedfs import (
+    ADMIN,
+    BUCKET,
+    OTHER_BUCKET,
+    READER,
+    REGION,
+    Key,
+    SeaweedFS,
+    s3_client,
+)
+from tests.servers.tcp_proxy import TcpProxy, tcp_proxy
+from tests.waiting import until
+
+MIB = 1024 * 1024
+BIG = os.urandom(MIB) * 64
+WRONG = Key(ADMIN.access_key_id, Secret("not-the-secret-of-the-test-store"))
+HOSTILE_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "FROMTHEENVIRONMENT",
+    "AWS_SECRET_ACCESS_KEY": "from-the-environment",
+    "AWS_SESSION_TOKEN": "from-the-environment",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    "AWS_REGION": "nowhere-1",
+    "AWS_SKIP_SIGNATURE": "true",
+    "AWS_ALLOW_HTTP": "true",
+    "AWS_PROFILE": "nobody",
+}
+
+
+@pytest.fixture
+def place(seaweedfs: SeaweedFS) -> S3Place:
+    return S3Place(seaweedfs)
+
+
+@pytest.fixture
+async def proxy(seaweedfs: SeaweedFS) -> AsyncIterator[TcpProxy]:
+    async with tcp_proxy(seaweedfs.port) as proxy:
+        yield proxy
+
+
+def store_of(root: ArtifactUri, *credentials: AwsCredentials) -> S3ArtifactStore:
+    return S3ArtifactStore("trial", root, RotatingConnector(*credentials), block_bytes=BLOCK)
+
+
+class TestCredentials:
+    """They come from the connector, and from nowhere else."""
+
+    async def test_refused_ones_are_resolved_again_once(
+        self, place: S3Place, seaweedfs: SeaweedFS
+    ) -> None:
+        uri = place.put("x", b"data")
+        wrong = aws_credentials(seaweedfs.endpoint_url, WRONG)
+        connector = RotatingConnector(wrong, aws_credentials(seaweedfs.endpoint_url))
+        store = S3ArtifactStore("trial", place.root, connector, block_bytes=BLOCK)
+
+        assert await read(store, uri) == b"data"
+        assert [wrong] == connector.invalidated
+
+    async def test_refused_twice_is_denied(self, place: S3Place, seaweedfs: SeaweedFS) -> None:
+        uri = place.put("x", b"data")
+        wrong = aws_credentials(seaweedfs.endpoint_url, WRONG)
+        connector = RotatingConnector(wrong)
+        store = S3ArtifactStore("trial", place.root, connector, block_bytes=BLOCK)
+
+        with pytest.raises(AccessDenied) as denied:
+            await read(store, uri)
+
+        assert [wrong] == connector.invalidated
+        assert denied.value.detail == "the store refuses connector rotating: SignatureDoesNotMatch"
+        assert denied.value.__cause__ is None
+
+    async def test_reader_of_one_bucket(self, seaweedfs: SeaweedFS) -> None:
+        s3_client(seaweedfs.endpoint_url).put_object(Bucket=OTHER_BUCKET, Key="x", Body=b"")
+        root = ArtifactUri.parse(f"s3://{OTHER_BUCKET}")
+        store = store_of(root, aws_credentials(seaweedfs.endpoint_url, READER))
+
+        with pytest.raises(AccessDenied):
+            await read(store, below(root, "x"))
+        with pytest.raises(AccessDenied):
+            await store.check()
+
+    async def test_environment_is_not_read(
+        self, place: S3Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uri = place.put("x", b"data")
+        for name, value in HOSTILE_ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+
+        assert await read(place.store, uri) == b"data"
+
+    async def test_plain_http_only_where_the_end_point_says_so(
+        self, place: S3Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uri = place.put("x", b"data")
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        store = store_of(place.root, aws_credentials(f"https://127.0.0.1:{seaweedfs.port}"))
+
+        with pytest.raises(StoreUnavailable):
+            await read(store, uri)
+
+    async def test_session_of_an_assumed_role(self, place: S3Place, seaweedfs: SeaweedFS) -> None:
+        uri = place.put("x", b"data")
+        credentials = await asyncio.to_thread(assume_role, seaweedfs)
+
+        assert await read(store_of(place.root, credentials), uri) == b"data"
+
+    async def test_client_is_kept_until_credentials_change(
+        self, place: S3Place, seaweedfs: SeaweedFS, proxy: TcpProxy
+    ) -> None:
+        uri = place.put("x", b"data")
+        same = [aws_credentials(proxy.endpoint_url) for _ in range(2)]
+        store = store_of(place.root, *same)
+
+        for _ in range(5):
+            await read(store, uri)
+
+        assert proxy.connections == 1
+
+
+class TestTransfer:
+    """What passes the wire, and when."""
+
+    async def test_not_asking_is_not_reading(self, place: S3Place, proxy: TcpProxy) -> None:
+        """Of 64 MiB only what fits into the buffers of two connections leaves the store."""
+        uri = place.put("big", BIG)
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        async with store.open(uri) as artifact:
+            await anext(artifact.blocks())
+            await settled(proxy)
+            passed = proxy.to_client
+
+        assert passed < 24 * MIB
+
+    async def test_leaving_ends_the_transfer(self, place: S3Place, proxy: TcpProxy) -> None:
+        uri = place.put("big", BIG)
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        async with store.open(uri) as artifact:
+            await anext(artifact.blocks())
+            assert proxy.open == 1
+
+        await until(lambda: proxy.open == 0, timeout=2, message="the connection being closed")
+
+    async def test_blocks_are_bounded(self, place: S3Place) -> None:
+        """A block may exceed its size by what came with one read of the socket."""
+        uri = place.put("big", BIG)
+
+        async with place.store.open(uri) as artifact:
+            sizes = [len(block) async for block in artifact.blocks()]
+
+        assert len(BIG) == sum(sizes)
+        assert max(sizes) <= BLOCK + MIB
+
+    async def test_broken_connection_is_mended(self, place: S3Place, proxy: TcpProxy) -> None:
+        uri = place.put("big", BIG)
+        proxy.cut_after = 30 * MIB
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        assert BIG == await read(store, uri)
+        assert proxy.connections == 3
+
+    async def test_always_broken_is_truncated(self, place: S3Place, proxy: TcpProxy) -> None:
+        uri = place.put("big", BIG)
+        proxy.cut_after = 5 * MIB
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        with pytest.raises(Truncated):
+            await read(store, uri)
+
+    async def test_replaced_and_broken_in_the_middle(self, place: S3Place, proxy: TcpProxy) -> None:
+        """Never the beginning of one object and the end of another."""
+        uri = place.put("big", BIG)
+        proxy.cut_after = 30 * MIB
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        async with store.open(uri) as artifact:
+            blocks = artifact.blocks()
+            data = await anext(blocks)
+            await asyncio.to_thread(place.put, "big", BIG[::-1])
+            with pytest.raises((Truncated, Changed)):
+                data += b"".join([block async for block in blocks])
+
+        with pytest.raises(Changed):
+            await read(store, uri, ByteRange(len(data)), etag=artifact.etag)
+
+    async def test_stalled_store_is_noticed(
+        self, place: S3Place, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("agent.artifacts.s3.STALL_SECONDS", 0.2)
+        uri = place.put("big", BIG)
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        async with store.open(uri) as artifact:
+            blocks = artifact.blocks()
+            await anext(blocks)
+            proxy.gate.clear()
+            with pytest.raises(StoreUnavailable):
+                async for _ in blocks:
+                    pass
+
+    async def test_silent_store_is_noticed(
+        self, place: S3Place, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("agent.artifacts.s3.ANSWER_SECONDS", 0.2)
+        proxy.gate.clear()
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        with pytest.raises(StoreUnavailable):
+            await read(store, below(place.root, "x"))
+
+    async def test_store_that_is_down(self) -> None:
+        root = ArtifactUri.parse(f"s3://{BUCKET}")
+        store = store_of(root, aws_credentials(f"http://127.0.0.1:{free_port()}"))
+        started = time.monotonic()
+
+        with pytest.raises(StoreUnavailable) as down:
+            await read(store, below(root, "x"))
+
+        assert time.monotonic() - started < 15
+        assert down.value.detail == "error sending request"
+        assert "127.0.0.1" not in str(down.value)
+
+    async def test_missing_bucket(self, seaweedfs: SeaweedFS) -> None:
+        root = ArtifactUri.parse("s3://no-such-bucket")
+
+        with pytest.raises(NotFound) as missing:
+            await read(store_of(root, aws_credentials(seaweedfs.endpoint_url)), below(root, "x"))
+
+        assert missing.value.detail == "NoSuchBucket"
+
+    async def test_range_ends_the_transfer_at_its_end(
+        self, place: S3Place, proxy: TcpProxy
+    ) -> None:
+        uri = place.put("big", BIG)
+        store = store_of(place.root, aws_credentials(proxy.endpoint_url))
+
+        assert BIG[MIB : 2 * MIB] == await read(store, uri, ByteRange(MIB, 2 * MIB - 1))
+        assert proxy.to_client < 1.1 * MIB
+
+
+async def settled(proxy: TcpProxy) -> None:
+    """Wait until the count has stood still for some looks in a row."""
+    seen: list[int] = []
+
+    def still() -> bool:
+        seen.append(proxy.to_client)
+        return len(seen) > 10 and len(set(seen[-10:])) == 1
+
+    await until(still, timeout=20, message="the transfer standing still")
+
+
+def assume_role(server: SeaweedFS) -> AwsCredentials:
+    import boto3
+
+    sts = boto3.client(
+        "sts",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=ADMIN.access_key_id,
+        aws_secret_access_key=ADMIN.secret_access_key.reveal(),
+        region_name=REGION,
+    )
+    issued = sts.assume_role(RoleArn=server.role_arn, RoleSessionName="trial")["Credentials"]
+    return AwsCredentials(
+        Secret(issued["AccessKeyId"]),
+        Secret(issued["SecretAccessKey"]),
+        Secret(issued["SessionToken"]),
+        REGION,
+        server.endpoint_url,
+    )
