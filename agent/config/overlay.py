@@ -5,6 +5,7 @@ What they mean is not known here.
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from itertools import pairwise
 
 from agent.config.document import MAX_DEPTH, Document, value_of
 from agent.config.origins import Key, Origin, Origins, child_of, dotted
@@ -63,10 +64,10 @@ def _put(document: Document, segments: tuple[str, ...], value: object, origin: O
         raise ValueError("names no key; write it like CLOUD_AGENT__AGENT__NAME")
     here: object = document.tree
     key: Key = ()
-    for segment in segments[:-1]:
+    for segment, below in pairwise(segments):
         part = _part(here, segment, dotted(key))
         key = (*key, part)
-        here = _entered(here, part)
+        here = _entered(here, part, [] if below.isdigit() else {})
     key = (*key, _part(here, segments[-1], dotted(key)))
     _assign(here, key[-1], value)
     document.origins.forget(key)
@@ -84,14 +85,14 @@ def _part(here: object, segment: str, at: str) -> str | int:
     raise ValueError(f"{at} is a plain value and has no key {segment.lower()}")
 
 
-def _entered(here: object, part: str | int) -> object:
-    """Return what stands at *part*; nothing, or null, becomes an empty mapping."""
+def _entered(here: object, part: str | int, empty: Tree | list[object]) -> object:
+    """Return what stands at *part*; where that is nothing, or null, it becomes *empty*."""
     match here, part:
         case dict(), str():
-            here[part] = {} if here.get(part) is None else here[part]
+            here[part] = empty if here.get(part) is None else here[part]
             return here[part]
         case list(), int():
-            here.extend([{}] * (part == len(here)))
+            here.extend([empty] if part == len(here) else [])
             return here[part]
     raise AssertionError("`_part` lets only mappings and lists through")
 

@@ -53,7 +53,7 @@ async def _secret_store(name: str, secrets: SecretResolver) -> Row:
     async def check() -> Row:
         return Row(Status.PASS, what, await secrets.check(name))
 
-    advice = "look at the store's address, its seal, and the login in secret_stores"
+    advice = "look at it in secret_stores: where it is, whether it is unsealed, and the login"
     return await bounded(what, check(), advice=advice)
 
 
