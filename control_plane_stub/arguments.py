@@ -21,6 +21,7 @@ _FAULTS = {
     "reorder": "swap frames",
     "garbage": "send frames that are none",
 }
+_GARBAGE = ("malformed", "oversized", "nested", "gap", "binary")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -213,7 +214,10 @@ def _add_fault_options(fault: argparse.ArgumentParser, name: str) -> None:
     fault.add_argument("--after-frames", metavar="N", type=int, help="when N more frames have come")
     fault.add_argument("--count", metavar="N", type=int, help="so many times")
     fault.add_argument("--seconds", metavar="S", type=float, help="for how long, or how late")
+    fault.add_argument("--direction", choices=("in", "out", "both"), help="seen from the server")
     fault.add_argument("--json", action="store_true")
+    if name == "garbage":
+        fault.add_argument("--garbage", choices=_GARBAGE, help="what sort (default: malformed)")
     if name == "refuse":
         fault.add_argument("--reason", choices=sorted(CLOSE_POLICIES))
         fault.add_argument("--retry-after", metavar="S", type=float, help="what the agent is told")

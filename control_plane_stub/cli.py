@@ -201,7 +201,8 @@ async def _fault(client: Client, options: Options) -> int:
 
 
 def _fault_of(options: Options) -> dict[str, Any]:
-    names = ("after_bytes", "after_frames", "count", "seconds", "reason", "retry_after")
+    names = ("after_bytes", "after_frames", "count", "seconds", "direction", "garbage")
+    names += ("reason", "retry_after")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     return {"agent": options.agent, "fault": options.action} | given
 

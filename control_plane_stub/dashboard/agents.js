@@ -38,10 +38,11 @@ function row(instance) {
   const online = instance.state === "online";
   const line = el("li", {}, dot(online), el("span", { className: "mono" }, instance.id));
   const facts = [
+    !online && instance.state,
     instance.version && `v${instance.version}`,
-    online && Number.isFinite(instance.round_trip_ms) && `${instance.round_trip_ms.toFixed(1)} ms`,
+    online && Number.isFinite(instance.round_trip_ms) && `${instance.round_trip_ms.toFixed(1)} ms away`,
     instance.open_jobs > 0 && `${instance.open_jobs} open`,
-    online && instance.connected_since && `since ${age(instance.connected_since)}`,
+    online && instance.connected_since && `joined ${age(instance.connected_since)}`,
   ];
   line.append(el("small", {}, facts.filter(Boolean).join(" · ")));
   return line;

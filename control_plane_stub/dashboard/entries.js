@@ -3,8 +3,6 @@
 import { el } from "./dom.js";
 import { age, bytes, fileName } from "./format.js";
 
-const ARTIFACTS = ["artifact", "file", "object"];
-
 /** Return the entries of `job`; `submit(kind, parameters)` does what a click on one asks for. */
 export function entriesView(job, submit) {
   const entries = job.result.entries.filter((entry) => typeof entry?.uri === "string");
@@ -18,7 +16,7 @@ export function entriesView(job, submit) {
 }
 
 function row(entry, submit) {
-  const leaf = ARTIFACTS.includes(entry.kind) && !entry.uri.endsWith("/");
+  const leaf = entry.kind !== "directory";
   const name = fileName(entry.uri);
   const open = button(leaf ? name : `${name}/`, () =>
     submit(leaf ? "fetch-artifact" : "list-artifacts", { uri: entry.uri }));

@@ -1,4 +1,4 @@
-"""A control plane's REST interface with scripted answers; for what a real one does only by chance."""
+"""A control plane with scripted answers, for what a real one does only by chance."""
 
 import asyncio
 import hashlib
