@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClosePolicy:
-    """*final*: trying again soon cannot help. *retry_after*: seconds, when the peer names no time."""
+    """*final*: trying soon cannot help. *retry_after*: seconds, when the peer names no time."""
 
     code: int
     status: int
@@ -58,8 +58,8 @@ def describe(reason: str, *, retry_after: float | None = None) -> str:
 def understand(text: str, *, code: int | None = None, status: int | None = None) -> Refusal:
     """Return what a close frame or a refused upgrade means; anything unknown is worth trying again.
 
-    *text* comes from the network and may be anything. 401 and 403 without a reason of ours are final: they
-    are what a proxy or gateway in front of the control plane answers to a rejected identity.
+    *text* comes from the network and may be anything. 401 and 403 without a reason of ours are
+    final: a gateway in front of the control plane answers so to a rejected identity.
     """
     reason, retry_after = _parsed(text)
     if reason is None and code is not None:

@@ -1,4 +1,4 @@
-"""Every text message of the protocol, as README.md beside this file describes it. No I/O, no state."""
+"""Every text message of the protocol, as README.md beside this file describes it."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,14 +17,20 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Message(BaseModel):
-    """One JSON object on the wire; fields that we do not know are tolerated."""
+class Part(BaseModel):
+    """A JSON object on the wire; fields that we do not know are tolerated."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
+class Message(Part):
+    """The object of one text frame; its type comes first."""
+
+    type: str
+
+
 class Numbered(Message):
-    """A message that the session delivers exactly once, in the order of *seq*; 0 until it is sent."""
+    """A message that the session delivers once, in the order of *seq*; 0 until it is sent."""
 
     seq: Count = 0
 
@@ -48,7 +54,7 @@ class Enrolled(Message):
     instance: Name
 
 
-class OpenJob(Message):
+class OpenJob(Part):
     """One job of which the agent still owes the outcome."""
 
     job: JobId
@@ -75,7 +81,7 @@ class Hello(Message):
     draining: bool = False
 
 
-class Standing(Message):
+class Standing(Part):
     """What the control plane holds of one open job, so that the agent goes on from there."""
 
     job: JobId
@@ -84,7 +90,7 @@ class Standing(Message):
     etag: str | None = None
 
 
-class Limits(Message):
+class Limits(Part):
     """What the control plane takes; the agent keeps within the smaller of these and its own."""
 
     window_bytes: Annotated[int, Field(ge=65536)] = 4 * 1024 * 1024
@@ -107,7 +113,7 @@ class Welcome(Message):
     heartbeat_s: Annotated[float, Field(ge=0.05, le=300)] = 15
     limits: Limits = Limits()
     jobs: list[Standing] = []
-    """In a new session: every job of `Hello.jobs` that the control plane knows. Others are forgotten."""
+    """In a new session: those of `Hello.jobs` that the control plane knows; others are forgotten."""
     capabilities: list[str] = []
     time: AwareDatetime | None = None
 
@@ -141,7 +147,7 @@ class Unsupported(Message):
 
 
 class JobRequest(Numbered):
-    """Control plane: do this piece of work. The same *job* may be requested again, with the same content."""
+    """Control plane: do this. The same *job* may be requested again, with the same content."""
 
     type: Literal["job.request"] = "job.request"
     job: JobId
@@ -168,7 +174,7 @@ class JobSettled(Numbered):
 
 
 class Credit(Numbered):
-    """Control plane: the content of *job* may be sent up to byte *up_to*, counted from its beginning."""
+    """Control plane: the content of *job* may be sent up to byte *up_to* of it."""
 
     type: Literal["credit"] = "credit"
     job: JobId
@@ -181,7 +187,7 @@ class JobAccepted(Numbered):
     type: Literal["job.accepted"] = "job.accepted"
     job: JobId
     durable: bool
-    """On disk. A job that is not durable may be requested again when a new `Hello` does not list it."""
+    """On disk. Others may be requested again when a new `Hello` does not list them."""
 
 
 class JobRefused(Numbered):
@@ -192,7 +198,7 @@ class JobRefused(Numbered):
     reason: Reason
     message: str = ""
     retry_after_s: Seconds | None = None
-    """Only with ``busy`` and ``draining``: offer it again after that time, or to another instance."""
+    """With ``busy`` and ``draining``: offer it again after that, or to another instance."""
 
 
 class JobContent(Numbered):
@@ -224,7 +230,7 @@ class JobProgress(Numbered):
     of: Count | None = None
 
 
-class Trailer(Message):
+class Trailer(Part):
     """What the receiver compares: without a matching trailer the content is truncated."""
 
     bytes: Count
