@@ -90,8 +90,11 @@ class Daemon:
     async def run(self) -> None:
         """Work until stopped, then: take no more, finish the work, deliver it, hang up."""
         heart = Heart()
-        health = HealthServer(self._settings.telemetry.listen, heart=heart, ready=self._ready)
-        async with health, asyncio.TaskGroup() as tasks:
+        listen = self._settings.telemetry.listen
+        if listen is not None:
+            health = HealthServer(listen, heart=heart, ready=self._ready)
+            await self._stack.enter_async_context(health)
+        async with asyncio.TaskGroup() as tasks:
             self._catch_signals()
             runner = self._runner(tasks)
             services = [
@@ -113,7 +116,7 @@ class Daemon:
             audit=self._audit,
             outbox=self._channel,
             redact=self._redactor.redact,
-            spawn=tasks.create_task,
+            spawn=lambda work, name: tasks.create_task(work, name=name),
         )
         return JobRunner(around, limit=lambda: self._settings.agent.max_concurrent_jobs)
 

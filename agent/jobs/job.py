@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, Self
+from typing import Self
+
+from pydantic import JsonValue
 
 from agent.jobs.admission import digest_of
 from agent.jobs.kind import Ticket
@@ -32,7 +35,7 @@ class Job:
     name: str
     kind: str
     digest: str
-    parameters: dict[str, Any]
+    parameters: Mapping[str, JsonValue]
     deadline_at: float | None
     standing: Standing
     accepted: bool = False

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -45,10 +45,8 @@ _FORGOTTEN = Ending(Outcome.CANCELLED, message="the control plane no longer knew
 log = get_logger()
 
 
-class Spawn(Protocol):
-    """Starts a task that the application owns."""
-
-    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]: ...
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+"""Starts a task of this name that the application owns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +184,7 @@ class JobRunner:
 
     def _spawn(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         job.fate = Fate.SHUTDOWN
-        job.task = self._around.spawn(work, name=f"job.{job.name}")
+        job.task = self._around.spawn(work, f"job.{job.name}")
         job.task.add_done_callback(lambda _: self._after(job))
 
     def _after(self, job: Job) -> None:

@@ -86,8 +86,8 @@ def recorded_result(job: str, outcome: Mapping[str, JsonValue]) -> JobResult:
         return JobResult.model_validate(outcome)
     return JobResult(
         job=job,
-        outcome=Outcome(outcome["outcome"]),
-        reason=Reason(outcome["reason"]) if outcome.get("reason") else None,
+        outcome=Outcome(str(outcome["outcome"])),
+        reason=Reason(str(outcome["reason"])) if outcome.get("reason") else None,
         trailer=Trailer(bytes=0),
     )
 
