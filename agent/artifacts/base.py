@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 from agent.artifact_uri import ArtifactUri
 
+BEHIND_THE_END = "the range begins behind the end of the artifact"
+
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:

@@ -30,7 +30,13 @@ class Descriptor:
 
     @classmethod
     def beneath(cls, parent: Self, name: str, flags: int) -> Self:
-        """Open *name* in the directory *parent*."""
+        """Open *name* in the directory *parent*; a path that leads on from there is no name.
+
+        Raises:
+            OSError: It is not there, or may not be opened so.
+        """
+        if name in ("", ".", "..") or "/" in name:
+            raise FileNotFoundError
         return cls(os.open(name, flags, dir_fd=parent.fd))
 
     def __del__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.base import ByteRange, Page
+from agent.artifacts.base import BEHIND_THE_END, ByteRange, Page
 from agent.artifacts.beneath import Descriptor, open_directory, open_file
 from agent.artifacts.directory import read_level
 from agent.artifacts.paging import Position, require_page_size
@@ -70,7 +70,7 @@ class FileArtifact:
         if span is None or (span.first == 0 and self.size == 0):
             return
         if span.first >= self.size:
-            raise BadParameters("the range begins behind the end of the artifact")
+            raise BadParameters(BEHIND_THE_END)
         last = self.size - 1 if span.last is None else span.last
         self._span = (span.first, min(last + 1, self.size))
 

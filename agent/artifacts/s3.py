@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.base import ByteRange, Page
+from agent.artifacts.base import BEHIND_THE_END, ByteRange, Page
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.s3_client import make_client
 from agent.artifacts.s3_errors import translated
@@ -123,7 +123,7 @@ class S3ArtifactStore:
             return await self._ask(lambda client: self._request(client, key, _options(span, etag)))
         except BadParameters:
             if span is None or span.first > 0:
-                raise
+                raise BadParameters(BEHIND_THE_END) from None
         # S3 has no range of an empty object, not even one that begins at its first byte.
         return await self._ask(lambda client: self._request(client, key, _options(None, etag)))
 

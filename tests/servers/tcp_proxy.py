@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from ssl import SSLContext
 
 _PIECE = 64 * 1024
 
@@ -10,8 +11,9 @@ _PIECE = 64 * 1024
 class TcpProxy:
     """Passes bytes on as fast as the client takes them, and no faster."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, scheme: str) -> None:
         self._target = target
+        self._scheme = scheme
         self.port = 0
         self.connections = 0
         self.to_client = 0
@@ -26,7 +28,7 @@ class TcpProxy:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Join one client's connection to one of its own to the server, until either ends."""
@@ -61,14 +63,17 @@ class TcpProxy:
                 self.to_client += len(piece)
                 writer.write(piece)
                 await writer.drain()
-            if left == 0:
+            if left == 0 and writer.can_write_eof():
                 writer.write_eof()
 
 
 @asynccontextmanager
-async def tcp_proxy(target: int) -> AsyncIterator[TcpProxy]:
-    """Forward a free port of 127.0.0.1 to *target*; every connection ends with the context."""
-    proxy = TcpProxy(target)
+async def tcp_proxy(target: int, *, tls: SSLContext | None = None) -> AsyncIterator[TcpProxy]:
+    """Forward a free port of 127.0.0.1 to *target*; every connection ends with the context.
+
+    With *tls* the client's side is encrypted.
+    """
+    proxy = TcpProxy(target, scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +81,7 @@ async def tcp_proxy(target: int) -> AsyncIterator[TcpProxy]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
