@@ -113,7 +113,7 @@ class Welcome(Message):
     heartbeat_s: Annotated[float, Field(ge=0.05, le=300)] = 15
     limits: Limits = Limits()
     jobs: list[Standing] = []
-    """In a new session: those of `Hello.jobs` that the control plane knows; others are forgotten."""
+    """In a new session: those of `Hello.jobs` that are known here; others are forgotten."""
     capabilities: list[str] = []
     time: AwareDatetime | None = None
 
