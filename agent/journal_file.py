@@ -5,7 +5,6 @@ open. The write-ahead log beside it holds only what may be lost: SQLite drops a 
 without a word, so nothing that was promised may rest there alone.
 """
 
-import fcntl
 import hashlib
 import os
 import sqlite3
@@ -15,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from agent.errors import JournalFailed, UsageError
+from agent.errors import JournalFailed
+from agent.owned_file import open_owned, sync_directory
 
 _APPLICATION_ID = 0x434C4147
 _VERSION = 1
@@ -79,7 +79,8 @@ class JournalFile:
             UsageError: Another process uses it, or it can't be created.
             JournalFailed: It is damaged, or not a journal.
         """
-        lock = _locked(path)
+        in_use = f"another agent uses this state directory, {path.parent}"
+        lock = open_owned(path.with_suffix(".lock"), key="agent.state_dir", in_use=in_use)
         try:
             with _translated(path):
                 return cls(path, lock, _connected(path))
@@ -146,22 +147,6 @@ def _checksum(row: Row) -> bytes:
     return hashlib.blake2b(repr(tuple(row)).encode(), digest_size=16).digest()
 
 
-def _locked(path: Path) -> int:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError as exc:
-        raise UsageError(f"agent.state_dir: {path.parent} can't be used: {exc.strerror}") from exc
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise UsageError(
-            f"agent.state_dir: another agent uses this state directory, {path.parent}"
-        ) from None
-    return lock
-
-
 def _connected(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     path.chmod(0o600)
@@ -180,7 +165,7 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     if (application := _pragma(connection, "application_id")) == 0 and tables == (0,):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_SCHEMA)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     elif application != _APPLICATION_ID:
         raise JournalFailed(f"{path} is not a journal of this program. {_ADVICE}")
     elif _pragma(connection, "user_version") != _VERSION:
@@ -193,14 +178,6 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> object:
     return connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ A crash can tear the last line. The torn bytes stay as they are, and the next li
 is a finding.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from agent.errors import JournalFailed, UsageError
+from agent.errors import JournalFailed
 from agent.guard.audit_chain import (
     LONGEST_LINE,
     RESUMED,
@@ -32,6 +31,7 @@ from agent.guard.audit_chain import (
     vouching,
 )
 from agent.guard.audit_verify import VerifyReport, verify
+from agent.owned_file import open_owned
 from agent.write_behind import WriteBehind
 
 __all__ = ["AuditLog", "VerifyReport", "verify"]
@@ -66,7 +66,7 @@ class AuditLog:
             JournalFailed: Its last line is not one of an audit log, or was changed; nothing is
             repaired.
         """
-        fd = _locked(path)
+        fd = open_owned(path, key="audit.file", in_use=f"another agent writes {path}")
         try:
             with _translated(path):
                 after, remains = _end_of(path)
@@ -74,7 +74,7 @@ class AuditLog:
             os.close(fd)
             raise
         log = cls(path, fd, after=after, redact=redact)
-        if remains:
+        if remains is not None:
             log.record(RESUMED, **vouching(remains))
         return log
 
@@ -135,29 +135,13 @@ def _write_all(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _locked(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(path, flags, 0o600)
-        os.fchmod(fd, 0o600)
-    except OSError as exc:
-        raise UsageError(f"audit.file: {path} can't be used: {exc.strerror}") from exc
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise UsageError(f"audit.file: another agent writes {path}; give each its own") from None
-    return fd
-
-
-def _end_of(path: Path) -> tuple[Link, bytes]:
-    """Return where the chain stands, and what crashes left after its last line."""
+def _end_of(path: Path) -> tuple[Link, bytes | None]:
+    """Return where the chain stands, and what a crash left after its last newline or line."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _END_BYTES))
-        *lines, remains = file.read().split(b"\n")
-    left = [remains]
+        lines = file.read().split(b"\n")
+    left: list[bytes] = []
     while lines and (last := parsed(lines[-1])) is None:
         left.insert(0, lines.pop())
     if (not lines and size > _END_BYTES) or not all(is_torn(piece) for piece in left):
@@ -165,7 +149,8 @@ def _end_of(path: Path) -> tuple[Link, bytes]:
             f"{path}: its end is not as the audit log wrote it. Nothing was changed; keep the file "
             "as evidence and move it away, and a new one begins"
         )
-    return Link(last.seq, last.hash) if lines and last else Link(), b"\n".join(left)
+    link = Link(last.seq, last.hash) if lines and last else Link()
+    return link, None if left == [b""] else b"\n".join(left)
 
 
 @contextmanager
