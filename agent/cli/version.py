@@ -5,6 +5,7 @@ import sys
 
 from agent.cli.arguments import Verbs, add_json, add_verb
 from agent.errors import Exit
+from agent.version import VERSION
 
 _TEXT = """
 Prints the version of this agent, and what it runs on.
@@ -21,13 +22,10 @@ def add(verbs: Verbs) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print the version."""
-    from importlib.metadata import version
-
-    ours = version("cloud-agent")
     python = ".".join(str(part) for part in sys.version_info[:3])
     if arguments.json:
-        shown = f'{{"version": "{ours}", "python": "{python}", "platform": "{sys.platform}"}}'
+        shown = f'{{"version": "{VERSION}", "python": "{python}", "platform": "{sys.platform}"}}'
     else:
-        shown = f"cloud-agent {ours} (Python {python})"
+        shown = f"cloud-agent {VERSION} (Python {python})"
     sys.stdout.write(shown + "\n")
     return Exit.DONE
