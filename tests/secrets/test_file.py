@@ -61,7 +61,16 @@ async def test_a_kubernetes_mount_is_followed_and_its_swap_is_seen(root, store):
 
 @pytest.mark.parametrize(
     "path",
-    ["../outside", "../secrets-evil/key", "a/../../outside", "/etc/hostname", "..", ".", "", "a\0b"],
+    [
+        "../outside",
+        "../secrets-evil/key",
+        "a/../../outside",
+        "/etc/hostname",
+        "..",
+        ".",
+        "",
+        "a\0b",
+    ],
 )
 async def test_a_path_that_leads_out_is_refused(root, store, path):
     (root / "a").mkdir()

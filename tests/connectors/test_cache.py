@@ -1,0 +1,108 @@
+"""Credentials are kept until shortly before their end, and only what was refused is dropped."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+
+from agent.connectors.base import AwsCredentials
+from agent.connectors.cache import CredentialCache
+from agent.secrets.base import Secret
+
+
+class Issuer:
+    """Issues numbered credentials that live for *life*, and moves the clock when told to."""
+
+    def __init__(self, life: timedelta | None) -> None:
+        self.life = life
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+        self.issued = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self) -> AwsCredentials:
+        self.issued += 1
+        number = Secret(str(self.issued))
+        await self.gate.wait()
+        expires_at = self.now + self.life if self.life else None
+        return AwsCredentials(number, number, None, None, None, expires_at)
+
+    def cache(self) -> CredentialCache:
+        return CredentialCache("ml", self.__call__, now=lambda: self.now)
+
+
+@pytest.mark.parametrize(
+    ("life", "kept"),
+    [
+        (timedelta(hours=12), timedelta(hours=11, minutes=55)),
+        (timedelta(minutes=15), timedelta(minutes=13, seconds=30)),
+        (timedelta(minutes=3), timedelta(minutes=2)),
+        (timedelta(seconds=10), timedelta(seconds=5)),
+    ],
+)
+async def test_they_are_issued_again_a_tenth_before_their_end(life, kept):
+    issuer = Issuer(life)
+    cache = issuer.cache()
+    await cache.get()
+
+    issuer.now += kept - timedelta(seconds=0.1)
+    await cache.get()
+    assert 1 == issuer.issued
+    issuer.now += timedelta(seconds=0.2)
+    await cache.get()
+    assert 2 == issuer.issued
+
+
+async def test_many_callers_cause_one_issue():
+    issuer = Issuer(timedelta(hours=1))
+    cache = issuer.cache()
+
+    await asyncio.gather(*(cache.get() for _ in range(100)))
+
+    assert 1 == issuer.issued
+
+
+async def test_only_the_first_of_many_refusals_drops_them():
+    issuer = Issuer(timedelta(hours=1))
+    cache = issuer.cache()
+    used = await cache.get()
+
+    assert cache.drop(used)
+    newer = await cache.get()
+
+    assert not cache.drop(used)
+    assert newer == await cache.get()
+
+
+async def test_what_was_being_issued_during_a_drop_is_not_kept():
+    issuer = Issuer(timedelta(minutes=2))
+    cache = issuer.cache()
+    used = await cache.get()
+    issuer.now += timedelta(seconds=61)
+    issuer.gate.clear()
+    early = asyncio.create_task(cache.get())
+    while issuer.issued < 2:
+        await asyncio.sleep(0)
+
+    assert cache.drop(used)
+    issuer.gate.set()
+    await asyncio.gather(early, cache.get())
+
+    assert 3 == issuer.issued
+
+
+async def test_the_time_left_is_a_metric_until_the_close():
+    def left() -> float | None:
+        return REGISTRY.get_sample_value(
+            "cloud_agent_credential_expiry_seconds", {"connector": "ml"}
+        )
+
+    issuer = Issuer(timedelta(hours=1))
+    cache = issuer.cache()
+    await cache.get()
+    issuer.now += timedelta(minutes=10)
+    assert 3000.0 == left()
+
+    await cache.close()
+    assert left() is None
