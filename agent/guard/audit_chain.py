@@ -68,9 +68,8 @@ def parsed(line: bytes) -> Line | None:
 
 def is_torn(remains: bytes) -> bool:
     """Say whether *remains* can be the beginning of a line, and not the whole of one."""
-    remains = remains.rstrip(
-        b"\0"
-    )  # Some file systems leave these for what was lost with the power.
+    # Zeros are what some file systems leave for bytes that were lost with the power.
+    remains = remains.rstrip(b"\0")
     begins_well = remains.startswith(_START) or _START.startswith(remains)
     return begins_well and (not remains.endswith(b'"}') or remains.endswith(b'\\"}'))
 

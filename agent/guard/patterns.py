@@ -7,26 +7,39 @@ itself, case included; nothing is decoded, since the stores decode nothing eithe
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 
 from agent.artifact_uri import MAX_URI_CHARACTERS, ArtifactUri
 
+_LONGEST_ANCHOR = 3
 _WHOLE_SEGMENTS = r"(?:/[^/]*)*"
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactPattern:
-    """Matches whole artifact URIs; *scheme* None stands for every scheme."""
+    """Matches whole artifact URIs; *scheme* None stands for every scheme.
+
+    *anchor* is what every URI that it matches begins with, as `anchors` returns it.
+    """
 
     scheme: str | None
     path: re.Pattern[str]
+    anchor: tuple[str, ...]
 
     def matches(self, uri: ArtifactUri) -> bool:
         if self.scheme is not None and self.scheme != uri.scheme:
             return False
-        bucket = (uri.bucket,) if uri.bucket else ()
-        return (
-            self.path.fullmatch("".join(f"/{part}" for part in bucket + uri.segments)) is not None
-        )
+        return self.path.fullmatch("".join(f"/{part}" for part in _parts(uri))) is not None
+
+
+def anchors(uri: ArtifactUri) -> list[tuple[str, ...]]:
+    """Return every anchor that a pattern which matches *uri* can have."""
+    parts = (uri.scheme, *_parts(uri))
+    return [parts[:length] for length in range(min(len(parts), _LONGEST_ANCHOR) + 1)]
+
+
+def _parts(uri: ArtifactUri) -> tuple[str, ...]:
+    return (uri.bucket, *uri.segments) if uri.bucket else uri.segments
 
 
 def compile_pattern(text: str) -> ArtifactPattern:
@@ -45,7 +58,13 @@ def compile_pattern(text: str) -> ArtifactPattern:
         if not rest.startswith("/"):
             raise ValueError("a file pattern has three slashes, as in file:///srv/artifacts/**")
         rest = rest[1:]
-    return ArtifactPattern(scheme.lower() or None, re.compile(_regex(_segments(rest))))
+    segments = _segments(rest)
+    anchor = (scheme.lower(), *takewhile(_is_literal, segments))[:_LONGEST_ANCHOR]
+    return ArtifactPattern(
+        scheme=scheme.lower() or None,
+        path=re.compile(_regex(segments)),
+        anchor=anchor if scheme else (),
+    )
 
 
 def compile_name(text: str) -> re.Pattern[str]:
@@ -71,6 +90,10 @@ def _segments(text: str) -> list[str]:
     if any("**" in segment and segment != "**" for segment in segments):
         raise ValueError("'**' stands alone between slashes, as in s3://bucket/**/name")
     return segments
+
+
+def _is_literal(segment: str) -> bool:
+    return "*" not in segment and "?" not in segment
 
 
 def _regex(segments: list[str]) -> str:

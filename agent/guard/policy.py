@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 from agent.artifact_uri import ArtifactUri
-from agent.guard.patterns import ArtifactPattern
+from agent.guard.patterns import ArtifactPattern, anchors
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,37 @@ class Policy:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        numbered = tuple(enumerate(rules))
-        self._denies = tuple((n, rule) for n, rule in numbered if rule.verb == "deny")
-        self._allows = tuple((n, rule) for n, rule in numbered if rule.verb == "allow")
+        self._denies = _Rules("deny", rules)
+        self._allows = _Rules("allow", rules)
 
     def decide(self, request: PolicyRequest) -> Decision:
         """Say whether *request* is allowed. To list, ask again for every entry found."""
-        for n, rule in self._denies:
-            if rule.matches(request):
-                return Decision(allowed=False, rule=n, why=f"policy.rules[{n}] denies it")
-        for n, rule in self._allows:
-            if rule.matches(request):
-                why = f"policy.rules[{n}] allows it"
-                return Decision(allowed=True, rule=n, why=why, max_bytes=rule.max_bytes)
+        if denied := self._denies.first_match(request):
+            n, _ = denied
+            return Decision(allowed=False, rule=n, why=f"policy.rules[{n}] denies it")
+        if allowed := self._allows.first_match(request):
+            n, rule = allowed
+            why = f"policy.rules[{n}] allows it"
+            return Decision(allowed=True, rule=n, why=why, max_bytes=rule.max_bytes)
         return Decision(allowed=False, rule=None, why="no rule allows it")
+
+
+class _Rules:
+    """The rules of one verb, found by the beginnings of their artifact patterns."""
+
+    def __init__(self, verb: Literal["allow", "deny"], rules: Sequence[Rule]) -> None:
+        self._by_anchor: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
+        for n, rule in enumerate(rules):
+            if rule.verb == verb:
+                for anchor in _anchors_of(rule):
+                    self._by_anchor.setdefault(anchor, []).append((n, rule))
+
+    def first_match(self, request: PolicyRequest) -> tuple[int, Rule] | None:
+        keys = [()] if request.artifact is None else anchors(request.artifact)
+        candidates = [entry for key in keys for entry in self._by_anchor.get(key, ())]
+        candidates.sort(key=itemgetter(0))
+        return next((entry for entry in candidates if entry[1].matches(request)), None)
+
+
+def _anchors_of(rule: Rule) -> set[tuple[str, ...]]:
+    return {()} if rule.artifacts is None else {pattern.anchor for pattern in rule.artifacts}

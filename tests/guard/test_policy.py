@@ -106,6 +106,38 @@ class TestDecide:
 
         assert allowed == ["s3://ml/prod", "s3://ml/prod/a"]
 
+    def test_the_order_of_rules_holds_wherever_their_patterns_begin(self) -> None:
+        """Rules are looked up by how their patterns begin, which must not change the answer."""
+        patterns = [
+            "s3://ml/prod/a/**",
+            "**",
+            "s3://**",
+            "s3://ml/**",
+            "s3://ml/*/a",
+            "s3://ml/prod/**",
+        ]
+        request = _fetch("s3://ml/prod/a")
+
+        for n in range(len(patterns)):
+            order = patterns[n:] + patterns[:n]
+            rules = [
+                {"allow": "*", "artifacts": [p, "s3://x"], "max_bytes": i + 1}
+                for i, p in enumerate(order)
+            ]
+            assert _policy(*rules).decide(request).max_bytes == 1
+
+    def test_the_last_of_a_thousand_rules_is_found_soon(self) -> None:
+        rules = [{"allow": "*", "artifacts": [f"s3://ml/team-{n}/**"]} for n in range(1000)]
+        policy = _policy(*rules)
+        request = _fetch("s3://ml/team-999/model/v1")
+
+        started = time.perf_counter()
+        decisions = [policy.decide(request) for _ in range(1000)]
+        lasted = time.perf_counter() - started
+
+        assert {decision.rule for decision in decisions} == {999}
+        assert lasted < 0.5
+
 
 class TestConfusedDeputy:
     @pytest.mark.parametrize(
