@@ -84,40 +84,54 @@ async def dns_row(route: Route) -> Row:
 async def connection_rows(control_plane: ControlPlane, *, seconds: float = BOUND) -> list[Row]:
     """Connect once; say who issued the certificate, and how far the two clocks are apart."""
     route = route_to(control_plane)
-    what = "tls" if route.secure else "tcp"
     try:
         async with asyncio.timeout(seconds):
             context = tls_context(control_plane) if route.secure else None
             async with _connected(route, context) as (reader, writer):
-                first = _peer_row(route, writer)
-                return [first, await _clock_row(route, reader, writer)]
-    except ssl.SSLCertVerificationError as exc:
-        failed = Row(Status.FAIL, what, await _distrust(route, exc, seconds), _DISTRUST_ADVICE)
-    except ssl.SSLError as exc:
-        failed = Row(Status.FAIL, what, f"TLS failed: {exc.reason}", _tls_advice(exc))
-    except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as exc:
-        failed = Row(Status.FAIL, what, f"the proxy did not connect us: {exc}", _PROXY_ADVICE)
-    except TimeoutError:
-        failed = Row(Status.FAIL, what, f"no connection within {seconds:g} s", _SILENT_ADVICE)
-    except (OSError, ValueError) as exc:
-        failed = Row(Status.FAIL, what, f"no connection: {exc}", _SILENT_ADVICE)
-    return [failed, Row(Status.SKIP, "clock", "not looked at, for want of a connection")]
+                peer = _peer_row(route, writer)
+                return [peer, await _clock_row(route, reader, writer)]
+    except (OSError, ValueError, ProxyError, ProxyTimeoutError) as exc:
+        found, advice = await _explained(exc, route, seconds)
+    what = "tls" if route.secure else "tcp"
+    return [
+        Row(Status.FAIL, what, found, advice),
+        Row(Status.SKIP, "clock", "not looked at, for want of a connection"),
+    ]
+
+
+class _HungUp(ConnectionError):
+    """The peer ended the connection without a word, after the handshake."""
+
+
+async def _explained(exc: Exception, route: Route, seconds: float) -> tuple[str, str]:
+    """Return what was found and what to do."""
+    match exc:
+        case ssl.SSLCertVerificationError():
+            return await _distrust(route, exc, seconds), _DISTRUST_ADVICE
+        case ssl.SSLError():
+            return f"TLS failed: {exc.reason}", _TLS_ADVICE
+        case ProxyError() | ProxyConnectionError() | ProxyTimeoutError():
+            return f"the proxy did not connect us: {exc}", _PROXY_ADVICE
+        case _HungUp():
+            return "the other end hung up without an answer", _HUNG_UP_ADVICE
+        case TimeoutError():
+            return f"no connection within {seconds:g} s", _SILENT_ADVICE
+    return f"no connection: {exc}", _SILENT_ADVICE
 
 
 _DISTRUST_ADVICE = (
     "if that issuer is a private CA or a TLS-inspecting proxy of your own, put its CA certificate "
     "into a file and name it in control_plane.ca_file; otherwise somebody listens in"
 )
+_TLS_ADVICE = "something on the way speaks no TLS 1.2 or newer; look at proxies and the URL's port"
 _PROXY_ADVICE = (
     "look at control_plane.proxy, its user and password, and what the proxy lets through"
 )
+_HUNG_UP_ADVICE = (
+    "a control plane that misses a client certificate, or does not know ours, does that: look at "
+    "control_plane.client_certificate, and at whether something on the way cuts connections"
+)
 _SILENT_ADVICE = "look at control_plane.url, the firewall, and whether a proxy is needed"
-
-
-def _tls_advice(exc: ssl.SSLError) -> str:
-    if "CERTIFICATE_REQUIRED" in (exc.reason or ""):
-        return "set control_plane.client_certificate to one the control plane knows"
-    return "something on the way speaks no TLS 1.2 or newer; look at proxies and control_plane.url"
 
 
 def tls_context(control_plane: ControlPlane) -> ssl.SSLContext:
@@ -219,7 +233,14 @@ def _skew_row(skew: timedelta) -> Row:
 
 
 async def _date(reader: asyncio.StreamReader) -> datetime | None:
-    """Return the Date header of the response, in UTC, if there is a good one."""
+    """Return the Date header of the response, in UTC, if there is a good one.
+
+    Raises:
+        _HungUp: There is no response. A TLS 1.3 server that refuses the client's certificate says
+            so after the handshake, and asyncio turns its alert into the end of the stream.
+    """
+    if not await reader.readline():
+        raise _HungUp
     left = MOST_HEAD_BYTES
     while left > 0 and (line := (await reader.readline()).strip()):
         left -= len(line)

@@ -1,0 +1,61 @@
+"""What the check says about stores, connectors and the policy."""
+
+import pytest
+
+from agent.preflight.parts import part_rows, policy_rows
+from agent.preflight.rows import Status
+from tests.preflight.origin import settings
+
+
+async def test_each_part_gets_its_row_and_one_failure_stops_no_other(tmp_path):
+    """All are asked, and the broken one says why."""
+    rows = await part_rows(
+        settings(
+            secret_stores={
+                "here": {"type": "file", "root": tmp_path},
+                "gone": {"type": "file", "root": tmp_path / "gone"},
+            },
+            artifact_stores=[{"name": "local", "uri": f"file://{tmp_path}"}],
+        )
+    )
+
+    assert {
+        "secret store here": Status.PASS,
+        "secret store gone": Status.FAIL,
+        "artifact store local": Status.PASS,
+    } == {row.what: row.status for row in rows}
+
+
+async def test_a_part_that_cannot_be_built_is_a_row():
+    """As an artifact store of a kind that nobody has installed."""
+    (row,) = await part_rows(settings(artifact_stores=[{"name": "x", "uri": "nosuch://bucket"}]))
+
+    assert Status.FAIL == row.status
+    assert "nosuch://" in row.found
+
+
+STORES = [{"name": "training", "uri": "s3://ml/prod", "connector": "ml"}]
+ALLOW = {"allow": ["fetch-artifact"]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "status", "found"),
+    [
+        ([], Status.WARN, "it allows nothing"),
+        ([{"deny": "*"}], Status.WARN, "it allows nothing"),
+        ([ALLOW], Status.PASS, "1 rules"),
+        ([ALLOW | {"artifacts": ["s3://ml/prod/**"]}], Status.PASS, "1 rules"),
+        ([ALLOW | {"artifacts": ["s3://ml/**"]}], Status.PASS, "1 rules"),
+        ([ALLOW | {"artifacts": ["**/models/**"]}], Status.PASS, "1 rules"),
+        ([ALLOW | {"artifacts": ["s3://mll/**"]}], Status.WARN, "policy.rules.0 matches no"),
+        ([ALLOW | {"artifacts": ["s3://ml/prd/**"]}], Status.WARN, "configured artifact store"),
+        ([ALLOW, {"deny": "*", "pipelines": ["train-*"]}], Status.WARN, "policy.rules.1"),
+        ([ALLOW | {"pipelines": ["a/b"]}], Status.FAIL, "policy.rules[0].pipelines[0]"),
+    ],
+)
+def test_a_policy_that_does_nothing_is_noticed(rules, status, found):
+    """Denying all by mistake looks like a broken agent from the other end."""
+    (row,) = policy_rows(settings(artifact_stores=STORES, policy={"rules": rules}))
+
+    assert status == row.status
+    assert found in row.found
