@@ -149,22 +149,12 @@ class Journal:
         record = self._open.get(job)
         if record is None or record.state != "finished":
             return False
-        self.forget(job)
-        return True
-
-    def forget(self, job: str) -> None:
-        """Let go of *job*, finished or not, as when the control plane does not know it any more.
-
-        Its id stays known, so that it does not run again. Idempotent.
-        """
-        record = self._open.get(job)
-        if record is None:
-            return
         self._drop(job)
         self._settled.add(hash(job))
         metrics.journal_records.labels("settled").set(len(self._settled))
         self._settling[job] = settled(record)
         self._put_if_possible(self._settling[job])
+        return True
 
     def close(self) -> None:
         """Write what is queued and let go of the file. Waits up to 30 s; idempotent."""

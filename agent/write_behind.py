@@ -7,8 +7,10 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from agent.errors import JournalFailed
+from agent.telemetry.logs import get_logger
 
 T = TypeVar("T")
+log = get_logger()
 _CLOSE_TIMEOUT_S = 30.0
 
 
@@ -98,6 +100,7 @@ class WriteBehind(Generic[T]):
         with self._changed:
             self.failed = failure
             abandoned, self._queue = self._queue, []
+        log.error("writing.failed", what=self._name, why=str(failure))
         return [w for _, w in abandoned if w is not None and w.set_running_or_notify_cancel()]
 
 

@@ -116,18 +116,6 @@ class TestLifeOfAJob:
         assert not journal.settle("never-heard-of")
         assert journal.find("job-1") is not None
 
-    async def test_a_forgotten_job_does_not_run_again(self, journal: Journal, path: Path) -> None:
-        journal.accept(_record())
-        journal.forget("job-1")
-
-        again = _reopened(path, journal)
-
-        found = await again.lookup("job-1")
-        assert again.unsettled() == []
-        assert found is not None
-        assert found.outcome is None
-        again.close()
-
     def test_an_open_id_is_not_accepted_twice(self, journal: Journal) -> None:
         journal.accept(_record())
 

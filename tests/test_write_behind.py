@@ -3,6 +3,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.errors import JournalFailed
 from agent.write_behind import WriteBehind
@@ -89,12 +90,14 @@ async def test_a_failure_reaches_everyone_and_is_final(
     disk.failure = JournalFailed("no space left")
     waiting = [asyncio.create_task(writer.put_durably(n)) for n in range(10)]
     await asyncio.sleep(0)
-    disk.free.set()
 
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    with capture_logs() as logged:
+        disk.free.set()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert ["no space left"] * 10 == [str(answer) for answer in answers]
     assert str(writer.failed) == "no space left"
+    assert [(line["what"], line["why"]) for line in logged] == [("the disk", "no space left")]
     disk.failure = None
     with pytest.raises(JournalFailed, match="no space left"):
         writer.put(1)

@@ -173,7 +173,8 @@ class HealthServer:
     def _page(self, path: str, headers: list[str]) -> _Answer:
         match path:
             case "/livez":
-                return _health(self._heart.alive, "alive" if self._heart.alive else "stalled")
+                alive = self._heart.alive
+                return _health(alive, "alive" if alive else "stalled")
             case "/readyz":
                 return _health(*self._ready())
             case "/metrics":
