@@ -34,8 +34,7 @@ class Enroller:
             async with asyncio.timeout(ENROLL_TIMEOUT):
                 wanted = _wanted(await self._receive(ws), proof)
             self._verifier.verify(proof, public_key=wanted.public_key, host=host, path=path)
-            if not await self._store.enroll(wanted, now=time.time()):
-                raise Refused("join_token_rejected")
+            await self._register(wanted)
         except TimeoutError:
             await close_with(ws, "heartbeat_lost")
         except ProtocolError as error:
@@ -46,6 +45,10 @@ class Enroller:
         else:
             log.info("instance.enrolled", agent=wanted.agent, instance=wanted.instance)
             await self._answer(ws, wanted)
+
+    async def _register(self, wanted: Enrolment) -> None:
+        if not await self._store.enroll(wanted, now=time.time()):
+            raise Refused("join_token_rejected")
 
     async def _receive(self, ws: web.WebSocketResponse) -> Enroll:
         received = await ws.receive()

@@ -189,10 +189,11 @@ class Faults:
         """Return the faults that are not used up."""
         return [one for scripts in self._scripts.values() for one in scripts if one.at_work]
 
-    def clear(self) -> None:
-        """End all faults, on links that are up as well."""
-        for scripts in self._scripts.values():
-            scripts.clear()
+    def clear(self, agent: str | None = None) -> None:
+        """End the faults of *agent*, or of all, on links that are up as well."""
+        for name, scripts in self._scripts.items():
+            if agent in (None, name):
+                scripts.clear()
 
     def of(self, agent: str, victim: Victim) -> LinkFaults:
         """Return the faults of a new link of *agent*."""

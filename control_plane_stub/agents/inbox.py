@@ -66,6 +66,7 @@ class Inbox:
     """
 
     def __init__(self, jobs: Jobs, shelf: Shelf, *, requeue: Callable[[Job, float], None]) -> None:
+        self.received_bytes = 0
         self._jobs = jobs
         self._shelf = shelf
         self._requeue = requeue
@@ -99,6 +100,7 @@ class Inbox:
         if job.content is None:
             raise ProtocolError("a block came before its job.content")
         piece = next_bytes(job.content, block.offset, block.data)
+        self.received_bytes += len(piece)
         if len(piece):
             conversation.unsafe.append(block.seq)
             job.content.append(piece, partial(self._block_is_safe, instance, conversation))

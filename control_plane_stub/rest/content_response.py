@@ -1,6 +1,7 @@
 """Turns a job's content into a response: range, headers that disarm it, and an honest end."""
 
 import re
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ async def stream(request: web.Request, job: Job, content: Content) -> web.Stream
         response.headers["Accept-Ranges"] = "bytes"
     if not span.whole:
         response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
-    return await _sent(request, response, content, span)
+    return await _sent(request, response, job, content.pieces(span.start, span.stop))
 
 
 def headers_of(job: Job) -> dict[str, str]:
@@ -117,15 +118,20 @@ def _unsatisfiable(size: int) -> web.Response:
 
 
 async def _sent(
-    request: web.Request, response: web.StreamResponse, content: Content, span: Span
+    request: web.Request,
+    response: web.StreamResponse,
+    job: Job,
+    pieces: AsyncGenerator[bytes | memoryview, None],
 ) -> web.StreamResponse:
     try:
-        async with aclosing(content.pieces(span.start, span.stop)) as pieces:
+        async with aclosing(pieces):
             async for piece in pieces:
                 if not response.prepared:
                     await response.prepare(request)
                 await response.write(piece)
     except ContentAborted:
+        if not response.prepared:
+            raise failure_of(job) from None
         if request.transport is not None:
             request.transport.abort()
     except ReaderTaken:

@@ -74,6 +74,4 @@ async def answer_errors(
 def _response(status: int, text: ErrorText) -> web.Response:
     body = ErrorBody(error=text).model_dump_json(exclude_none=True)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return web.Response(
-        status=status, text=body, content_type="application/json", headers=headers
-    )
+    return web.Response(status=status, text=body, content_type="application/json", headers=headers)

@@ -182,7 +182,9 @@ async def read_model(request: web.Request, model: type[M]) -> M:
         return model.model_validate_json(await request.read())
     except ValidationError as exc:
         errors = exc.errors(include_input=False, include_url=False, include_context=False)
-        lines = [f"{'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}" for error in errors]
+        lines = [
+            f"{'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}" for error in errors
+        ]
         raise ApiError(400, "bad_request", "; ".join(lines[:10])) from None
 
 
@@ -213,6 +215,7 @@ def job_view(job: Job) -> JobView:
 
 
 def fault_view(script: ScriptedFault) -> FaultView:
+    """Return *script* as users see it."""
     return FaultView(id=script.id, left=script.left, **script.fault.model_dump())
 
 
@@ -221,5 +224,18 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-_SAME = ("id", "agent", "instance", "labels", "kind", "parameters", "deadline_s", "state")
-_SAME += ("reason", "message", "result", "media_type", "etag")  # type: ignore[assignment]
+_SAME = (
+    "id",
+    "agent",
+    "instance",
+    "labels",
+    "kind",
+    "parameters",
+    "deadline_s",
+    "state",
+    "reason",
+    "message",
+    "result",
+    "media_type",
+    "etag",
+)

@@ -7,7 +7,7 @@ link to the one reader through memory. HTTP and the protocol's frames do not bel
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +56,7 @@ class Content(Protocol):
     def allowance(self) -> int:
         """Return the byte up to which the agent may send now."""
 
-    def pieces(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
+    def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the bytes from *start* to *stop* as they come; waits for them.
 
         Raises:
@@ -146,7 +146,7 @@ class Kept(_Reading):
             return self._limit
         return min(self._positions.values()) + READER_WINDOW
 
-    async def pieces(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
+    async def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes | memoryview, None]:
         reader = object()
         self._positions[reader] = position = start
         descriptor: int | None = None
@@ -217,7 +217,7 @@ class Relayed(_Reading):
         self._taken = True
         return list(self._pieces)
 
-    async def pieces(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
+    async def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes | memoryview, None]:
         if self._taken:
             raise ReaderTaken
         self._taken = True
