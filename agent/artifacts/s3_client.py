@@ -39,12 +39,13 @@ def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
     from obstore.store import S3Store
 
     region = credentials.region or DEFAULT_REGION
+    endpoint, virtual_hosted = _address(bucket, region, credentials.endpoint_url)
     return S3Store(
         bucket,
         credential_provider=lambda: _revealed(credentials),
         # This key wins over `endpoint`, and so would AWS_ENDPOINT_URL_S3.
-        aws_endpoint_url_s3=credentials.endpoint_url or _amazon(bucket, region),
-        virtual_hosted_style_request=credentials.endpoint_url is None,
+        aws_endpoint_url_s3=endpoint,
+        virtual_hosted_style_request=virtual_hosted,
         region=region,
         skip_signature=False,
         s3_express=False,
@@ -54,9 +55,15 @@ def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
     )
 
 
-def _amazon(bucket: str, region: str) -> str:
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://{bucket}.s3.{region}.{suffix}"
+def _address(bucket: str, region: str, endpoint_url: str | None) -> tuple[str, bool]:
+    """Return where to go, and whether the host's name holds the bucket."""
+    if endpoint_url is not None:
+        return endpoint_url.rstrip("/"), False
+    host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+    # Amazon's certificate is for one label before the host, so not for a bucket with a dot.
+    if "." in bucket:
+        return f"https://{host}", False
+    return f"https://{bucket}.{host}", True
 
 
 def _revealed(credentials: AwsCredentials) -> "S3Credential":
@@ -73,7 +80,7 @@ def _revealed(credentials: AwsCredentials) -> "S3Credential":
 def _client_options(credentials: AwsCredentials) -> "ClientConfig":
     plain = (credentials.endpoint_url or "").startswith("http://")
     options: ClientConfig = {
-        # Without plain HTTP a redirect can't lead to a metadata service either.
+        # obstore follows redirects; without plain HTTP none leads to a metadata service.
         "allow_http": plain,
         "allow_invalid_certificates": False,
         "connect_timeout": _CONNECT,

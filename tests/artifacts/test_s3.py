@@ -2,8 +2,12 @@
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +30,7 @@ from tests.servers.seaweedfs import (
     s3_client,
 )
 from tests.servers.tcp_proxy import TcpProxy, tcp_proxy
+from tests.servers.tls import CertificateAuthority
 from tests.waiting import until
 
 MIB = 1024 * 1024
@@ -114,6 +119,45 @@ class TestCredentials:
 
         with pytest.raises(StoreUnavailable):
             await read(store, uri)
+
+    async def test_private_ca(
+        self, place: S3Place, seaweedfs: SeaweedFS, certificate_authority: CertificateAuthority
+    ) -> None:
+        """Trusted where the credentials name its file, and nowhere else."""
+        uri = place.put("x", b"data")
+        cert_file, key_file = certificate_authority.issue("store")
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(cert_file, key_file)
+
+        async with tcp_proxy(seaweedfs.port, tls=tls) as proxy:
+            stranger = aws_credentials(proxy.endpoint_url)
+            with pytest.raises(StoreUnavailable):
+                await read(store_of(place.root, stranger), uri)
+            friend = replace(stranger, ca_file=certificate_authority.ca_file)
+            assert await read(store_of(place.root, friend), uri) == b"data"
+
+    async def test_ca_file_that_is_missing(self, place: S3Place, tmp_path: Path) -> None:
+        credentials = replace(aws_credentials("https://127.0.0.1:9"), ca_file=tmp_path / "ca.pem")
+
+        with pytest.raises(StoreUnavailable) as failure:
+            await read(store_of(place.root, credentials), below(place.root, "x"))
+
+        assert str(tmp_path) not in str(failure.value)
+        assert "ca.pem: No such file" in str(failure.value.detail)
+
+    async def test_redirect_gets_no_signature(self) -> None:
+        """obstore follows it; what was signed for the store is not shown to somebody else."""
+        async with answering(b"HTTP/1.1 403 F\r\nContent-Length: 0\r\n\r\n") as (elsewhere, seen):
+            location = f"Location: http://localhost:{elsewhere}/x".encode()
+            answer = b"HTTP/1.1 307 T\r\n" + location + b"\r\nContent-Length: 0\r\n\r\n"
+            async with answering(answer) as (port, _):
+                root = ArtifactUri.parse(f"s3://{BUCKET}")
+                store = store_of(root, aws_credentials(f"http://127.0.0.1:{port}"))
+                with pytest.raises(AccessDenied):
+                    await read(store, below(root, "x"))
+
+        assert seen
+        assert not any(b"authorization" in request.lower() for request in seen)
 
     async def test_session_of_an_assumed_role(self, place: S3Place, seaweedfs: SeaweedFS) -> None:
         uri = place.put("x", b"data")
@@ -254,6 +298,25 @@ class TestTransfer:
 
         assert BIG[MIB : 2 * MIB] == await read(store, uri, ByteRange(MIB, 2 * MIB - 1))
         assert proxy.to_client < 1.1 * MIB
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Give *answer* to every request; yields the port and the requests as they come."""
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], seen
+    finally:
+        server.close()
 
 
 async def settled(proxy: TcpProxy) -> None:
