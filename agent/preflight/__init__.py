@@ -6,9 +6,10 @@ It changes nothing anywhere.
 import asyncio
 
 from agent.config.load import Loaded
+from agent.preflight.connection import connection_rows
 from agent.preflight.host import disk, files, identity, state_directory
-from agent.preflight.network import connection_rows, dns_row, proxy_row, route_to
 from agent.preflight.parts import part_rows, policy_rows
+from agent.preflight.route import dns_row, proxy_row, route_to
 from agent.preflight.rows import Row, Status, bounded
 
 

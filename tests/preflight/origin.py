@@ -22,11 +22,11 @@ async def origin(
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            await reader.read(64 * 1024)
             date = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
             writer.write(f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\n\r\n".encode())
             await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except ConnectionError:
             return
         finally:
             writer.close()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.preflight.network import connection_rows, dns_row, proxy_row, route_to
+from agent.preflight.connection import connection_rows
 from agent.preflight.rows import Status
 from tests.preflight.origin import control_plane, origin
 from tests.servers.processes import free_port
@@ -147,30 +147,10 @@ async def test_a_proxy_that_refuses_us_fails_without_its_password(start):
     assert PASSWORD not in str(rows)
 
 
-def test_the_proxy_that_applies_is_shown_without_its_password(monkeypatch):
-    """The setting before the environment, and NO_PROXY before both of its kind."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://walter:hunter2@env-proxy:3128")
-    monkeypatch.setenv("NO_PROXY", "direct.example.com")
-    configured = control_plane(443, host="cloud.example.com", proxy="socks5h://u:hunter2@p:1080")
+async def test_something_that_speaks_no_tls_is_named():
+    """As a port of plain HTTP, or a captive portal."""
+    async with origin() as port:
+        tls, _ = await connection_rows(control_plane(port))
 
-    rows = [
-        proxy_row(route_to(configured)),
-        proxy_row(route_to(control_plane(443, host="cloud.example.com"))),
-        proxy_row(route_to(control_plane(443, host="direct.example.com"))),
-    ]
-
-    assert [
-        "socks5h://***@p:1080 (from control_plane.proxy)",
-        "http://***@env-proxy:3128 (from the environment)",
-        "none: the control plane is dialled directly",
-    ] == [row.found for row in rows]
-    assert "hunter2" not in repr(route_to(configured))
-
-
-async def test_a_name_that_does_not_resolve_fails():
-    """The reserved top level domain has no names."""
-    known = await dns_row(route_to(control_plane(443, host="localhost")))
-    unknown = await dns_row(route_to(control_plane(443, host="cloud.invalid")))
-
-    assert (Status.PASS, Status.FAIL) == (known.status, unknown.status)
-    assert "cloud.invalid" in unknown.found
+    assert Status.FAIL == tls.status
+    assert "TLS failed" in tls.found

@@ -1,26 +1,22 @@
-"""Looks at the way to the control plane: proxy, DNS, TLS and who issued its certificate, clock.
+"""Connects to the control plane: TLS and who issued its certificate, and how its clock stands.
 
 It dials as the link does but speaks no WebSocket, so that it can say more about what stands
 between.
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from cryptography import x509
 from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from python_socks.async_.asyncio.v2 import Proxy
 
 from agent.config.settings import ControlPlane
-from agent.config.show import without_userinfo
+from agent.preflight.route import Route, route_to
 from agent.preflight.rows import BOUND, Row, Status
 
 WORRYING_SKEW = 30.0
@@ -29,56 +25,6 @@ MOST_HEAD_BYTES = 64 * 1024
 SOON = timedelta(days=14)
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where to dial, and through what; `repr` shows no password."""
-
-    host: str
-    port: int
-    secure: bool
-    proxy: str | None = field(repr=False)
-    proxy_source: str
-
-
-def route_to(control_plane: ControlPlane) -> Route:
-    """Return how the control plane is reached; the environment counts where no proxy is set."""
-    parts = urlsplit(control_plane.url)
-    host, secure = parts.hostname or "", parts.scheme == "wss"
-    port = parts.port or (443 if secure else 80)
-    if control_plane.proxy:
-        return Route(host, port, secure, control_plane.proxy, "control_plane.proxy")
-    proxy = None if proxy_bypass(f"{host}:{port}") else _proxy_of_environment(secure)
-    return Route(host, port, secure, proxy, "the environment")
-
-
-def _proxy_of_environment(secure: bool) -> str | None:
-    proxies = getproxies()
-    schemes = ("wss", "socks", "https") if secure else ("ws", "socks", "https", "http")
-    return next((proxies[scheme] for scheme in schemes if scheme in proxies), None)
-
-
-def proxy_row(route: Route) -> Row:
-    """Say which proxy applies, and why; never its password."""
-    if route.proxy is None:
-        return Row(Status.PASS, "proxy", "none: the control plane is dialled directly")
-    shown = f"{without_userinfo(route.proxy)} (from {route.proxy_source})"
-    return Row(Status.PASS, "proxy", shown)
-
-
-async def dns_row(route: Route) -> Row:
-    """Say what the name to dial resolves to: the proxy's, where one applies."""
-    parts = urlsplit(route.proxy or "")
-    host = parts.hostname or route.host
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as exc:
-        advice = "ask for the name in this network's DNS, or set control_plane.proxy"
-        return Row(Status.FAIL, "dns", f"{host} has no address: {exc.strerror}", advice)
-    addresses = ", ".join(dict.fromkeys(str(entry[4][0]) for entry in found))
-    whose = "the proxy " if route.proxy else ""
-    return Row(Status.PASS, "dns", f"{whose}{host} is {addresses}")
 
 
 async def connection_rows(control_plane: ControlPlane, *, seconds: float = BOUND) -> list[Row]:
