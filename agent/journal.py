@@ -110,7 +110,8 @@ class Journal:
         A caller that is cancelled has to treat the job as accepted.
 
         Raises:
-            JournalFailed: It may not be on the disk; the job must not be accepted.
+            JournalFailed: It may not be on the disk; the job must not be accepted. A restart may
+                still find it there, as if the process had died before it could say so.
             ValueError: A job of this id is not settled yet.
         """
         self._check_new(record)

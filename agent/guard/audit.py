@@ -36,7 +36,8 @@ from agent.write_behind import WriteBehind
 
 __all__ = ["AuditLog", "VerifyReport", "verify"]
 
-_LONGEST_FACT = 4096
+# Sixteen of these, at twelve bytes for an escaped character, stay within LONGEST_LINE.
+_LONGEST_FACT = 1024
 _END_BYTES = 4 * LONGEST_LINE
 
 Entry = tuple[str, str, dict[str, Fact]]
