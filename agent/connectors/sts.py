@@ -6,7 +6,7 @@ The only importer of boto3 and botocore; both are loaded by the first call. No r
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,14 +94,21 @@ class Sts:
 
     async def caller(self, key: AwsCredentials) -> str:
         """Return the ARN of whoever *key* is."""
-        return await _in_thread(lambda: self._client(key).get_caller_identity()["Arn"])
+        return await _in_thread(lambda: self._caller(key))
 
     def _session_token(self, key: AwsCredentials, seconds: int) -> AwsCredentials:
-        answer = self._client(key).get_session_token(DurationSeconds=seconds)
+        with closing(self._client(key)) as client:
+            answer = client.get_session_token(DurationSeconds=seconds)
         return self._issued(answer["Credentials"])
 
     def _assume_role(self, key: AwsCredentials, role: Role) -> AwsCredentials:
-        return self._issued(self._client(key).assume_role(**role.request())["Credentials"])
+        with closing(self._client(key)) as client:
+            answer = client.assume_role(**role.request())
+        return self._issued(answer["Credentials"])
+
+    def _caller(self, key: AwsCredentials) -> str:
+        with closing(self._client(key)) as client:
+            return client.get_caller_identity()["Arn"]
 
     def _issued(self, issued: "CredentialsTypeDef") -> AwsCredentials:
         key = (

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from agent.secrets.base import Secret
+from agent.secrets.vault.answers import seconds, section, text
 from agent.secrets.vault.lease import Lease
 from agent.secrets.vault.login import Token, first_line
 from agent.secrets.vault.server import VaultServer
@@ -27,9 +28,10 @@ class AppRoleLogin:
                 role_id, secret_id.reveal(), use_token=False, mount_point=self._mount
             )
         )
-        auth = answer["auth"]
-        lease = Lease.of(auth["lease_duration"], renewable=bool(auth["renewable"]))
-        return Token(Secret(auth["client_token"]), lease)
+        auth = section(answer, "auth")
+        life = seconds(auth, "lease_duration")
+        lease = Lease.of(life, renewable=auth.get("renewable") is True)
+        return Token(Secret(text(auth, "client_token")), lease)
 
     async def _role(self) -> str:
         if isinstance(self._role_id, Path):

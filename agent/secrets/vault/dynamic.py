@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from agent.secrets.base import Secret, SecretValue
 from agent.secrets.fields import object_fields
+from agent.secrets.vault.answers import seconds, section, text
 from agent.secrets.vault.lease import Lease, background, renewed_in_time
 from agent.secrets.vault.login import Token
 from agent.secrets.vault.server import api_path
@@ -72,11 +73,12 @@ class DynamicSecrets:
 
     async def _new(self, path: str) -> SecretValue:
         answer, token = await self._session.ask(lambda client: client.adapter.get(api_path(path)))
-        fields = object_fields(answer.get("data") or {})
+        fields = object_fields(section(answer, "data"))
         if not answer.get("lease_id"):
             return SecretValue(fields)
-        lease = Lease.of(answer["lease_duration"], renewable=bool(answer["renewable"]))
-        leased = _Leased(fields, answer["lease_id"], lease, token)
+        life = seconds(answer, "lease_duration")
+        lease = Lease.of(life, renewable=answer.get("renewable") is True)
+        leased = _Leased(fields, text(answer, "lease_id"), lease, token)
         self._current[path] = leased
         if not math.isinf(lease.ttl):
             self._start_keeping(path, leased)

@@ -3,7 +3,8 @@
 from agent.errors import CredentialUnavailable
 from agent.secrets.base import SecretValue
 from agent.secrets.fields import object_fields
-from agent.secrets.vault.server import Answer, VaultDenied, api_path
+from agent.secrets.vault.answers import Answer, section, text
+from agent.secrets.vault.server import VaultDenied, api_path
 from agent.secrets.vault.session import VaultSession
 
 
@@ -23,9 +24,9 @@ class KeyValue:
         """
         if await self.version() == 1:
             answer = await self._get(self._mount, path)
-            return SecretValue(object_fields(answer["data"]))
+            return SecretValue(object_fields(section(answer, "data")))
         answer = await self._get(self._mount, "data", path)
-        return SecretValue(object_fields(answer["data"]["data"]))
+        return SecretValue(object_fields(section(answer, "data", "data")))
 
     async def version(self) -> int:
         """Return the engine's version, 2 where Vault won't tell.
@@ -44,16 +45,14 @@ class KeyValue:
 
     async def _mount_info(self) -> Answer:
         # Meant for user interfaces, and the one place that tells without a right of its own.
-        answer = await self._get("sys/internal/ui/mounts", self._mount)
-        info: Answer = answer["data"]
-        return info
+        return section(await self._get("sys/internal/ui/mounts", self._mount), "data")
 
     def _version_of(self, info: Answer) -> int:
-        if info["type"] not in ("kv", "generic"):
-            raise CredentialUnavailable(
-                detail=f"{self._mount} is a {info['type']} engine; set engine: dynamic to read it"
-            )
-        return int((info.get("options") or {}).get("version", 1))
+        engine = text(info, "type")
+        if engine not in ("kv", "generic"):
+            advice = "set engine: dynamic to read it"
+            raise CredentialUnavailable(detail=f"{self._mount} is a {engine} engine; {advice}")
+        return 2 if (info.get("options") or {}).get("version") == "2" else 1
 
     async def _get(self, *parts: str) -> Answer:
         path = api_path(*parts)

@@ -4,7 +4,7 @@ one question to Vault in a bounded thread, its errors made ours. No token is kep
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from agent.errors import CredentialUnavailable
 from agent.secrets.base import Secret
+from agent.secrets.vault.answers import Answer
 
 if TYPE_CHECKING:
     from hvac import Client
@@ -23,7 +24,6 @@ _THREADS = 4
 _TIMEOUT = (3.0, 4.0)
 """Seconds to connect and to wait for a piece of the answer."""
 
-Answer = Mapping[str, Any]
 Question = Callable[["Client"], Any]
 
 

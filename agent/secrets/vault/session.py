@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from agent.errors import CredentialUnavailable
 from agent.secrets.base import Secret
+from agent.secrets.vault.answers import Answer, seconds, section
 from agent.secrets.vault.lease import background, renewed_in_time
 from agent.secrets.vault.login import Login, Token
-from agent.secrets.vault.server import Answer, Question, VaultDenied, VaultServer
+from agent.secrets.vault.server import Question, VaultDenied, VaultServer
 from agent.telemetry.logs import get_logger
 
 log = get_logger()
@@ -52,8 +53,9 @@ class VaultSession:
             return self._token
 
     async def ask(self, question: Question) -> tuple[Answer, Token]:
-        """Return the answer and the token it was given for; logs in again when the token was
-        revoked.
+        """Return the answer and the token it was given for.
+
+        Logs in again, once, when the token turns out to be revoked or expired.
 
         Raises:
             VaultDenied: The policy of a valid token does not allow it.
@@ -69,22 +71,20 @@ class VaultSession:
         token = await self.token()
         return await self._server.ask(question, token.secret), token
 
-    async def renew_lease(self, lease_id: str, seconds: float, token: Token) -> float:
-        """Ask for *seconds* more of a lease that *token* was given; return how many were granted.
+    async def renew_lease(self, lease_id: str, wanted: float, token: Token) -> float:
+        """Ask for *wanted* more seconds of a lease that belongs to *token*; return what it got.
 
         Raises:
             CredentialUnavailable: None were.
         """
-        wanted = {"lease_id": lease_id, "increment": int(seconds)}
+        form = {"lease_id": lease_id, "increment": int(wanted)}
         answer = await self._server.ask(
-            lambda client: client.adapter.put("/v1/sys/leases/renew", json=wanted), token.secret
+            lambda client: client.adapter.put("/v1/sys/leases/renew", json=form), token.secret
         )
-        return float(answer["lease_duration"])
+        return seconds(answer, "lease_duration")
 
     async def close(self, *, revoke: bool) -> None:
-        """End the renewal; *revoke* the token if it is ours, and with it all that was leased.
-        Idempotent.
-        """
+        """End the renewal, and *revoke* a token that was issued to us; idempotent."""
         await self._end_keeper()
         token, self._token = self._token, None
         if revoke and self._login.issued and token is not None:
@@ -118,7 +118,7 @@ class VaultSession:
 
     async def _renew(self, token: Token) -> float:
         answer = await self._server.ask(lambda client: client.auth.token.renew_self(), token.secret)
-        return float(answer["auth"]["lease_duration"])
+        return seconds(section(answer, "auth"), "lease_duration")
 
     async def _replace(self, token: Token) -> None:
         async with self._lock:

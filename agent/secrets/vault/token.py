@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agent.errors import CredentialUnavailable
 from agent.secrets.base import Secret
+from agent.secrets.vault.answers import seconds, section
 from agent.secrets.vault.lease import Lease
 from agent.secrets.vault.login import Token, first_line
 from agent.secrets.vault.server import VaultDenied, VaultServer
@@ -31,8 +32,8 @@ class TokenLogin:
         except VaultDenied as denied:
             detail = f"the token is not valid; put a new one into {self._place}: {denied.detail}"
             raise VaultDenied(detail=detail) from None
-        token = answer["data"]
-        lease = Lease.of(token["ttl"], renewable=bool(token.get("renewable")))
+        token = section(answer, "data")
+        lease = Lease.of(seconds(token, "ttl"), renewable=token.get("renewable") is True)
         self._warn_of_the_end(secret, lease)
         return Token(secret, lease)
 

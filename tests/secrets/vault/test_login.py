@@ -66,6 +66,21 @@ async def test_at_its_maximum_a_token_is_replaced(open_store, new_role, secret):
     assert "first" == await _value(store, secret)
 
 
+async def test_a_token_that_expired_while_the_host_slept_is_replaced(open_store, new_role, secret):
+    """Then our clock stood still, and it is Vault that says so."""
+    login = Counted(new_role(token_ttl="1s", token_max_ttl="1s").login())
+    store = open_store(login)
+    await _value(store, secret)
+    store._session._keeper.cancel()
+    (token,) = login.tokens
+    await until(lambda: token.lease.remaining() < 0)
+
+    token.lease.extend(60)
+
+    assert "first" == await _value(store, secret)
+    assert 2 == len(login.tokens)
+
+
 async def test_a_batch_token_is_replaced_since_it_cannot_be_renewed(open_store, new_role, secret):
     login = Counted(new_role(token_ttl="2s", token_type="batch").login())
     store = open_store(login)
