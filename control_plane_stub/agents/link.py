@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -265,7 +264,9 @@ class AgentLink:
         instance.detach(self)
         if self._flushing is not None:
             self._flushing.cancel()
-        if self._closing is not None:
-            with suppress(ConnectionError):
-                await self._closing
-        self.ended.set()
+        try:
+            if self._closing is not None:
+                await asyncio.wait((self._closing,))
+        finally:
+            # The server cancels us when the peer hangs up first.
+            self.ended.set()

@@ -1,5 +1,7 @@
 """How this control plane turns an agent away, before and after the upgrade."""
 
+from contextlib import suppress
+
 from aiohttp import web
 
 from agent.protocol.close_reasons import CLOSE_POLICIES, describe
@@ -29,4 +31,5 @@ async def close_with(
 ) -> None:
     """Close *ws* with our code and reason; waits for the peer's close frame, but not for long."""
     text = describe(reason, retry_after=retry_after)
-    await ws.close(code=CLOSE_POLICIES[reason].code, message=text.encode())
+    with suppress(ConnectionError):
+        await ws.close(code=CLOSE_POLICIES[reason].code, message=text.encode())

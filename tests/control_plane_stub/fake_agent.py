@@ -1,4 +1,4 @@
-"""An agent at the level of the protocol: no policy, no stores, it says what the test tells it to."""
+"""An agent at the level of the protocol: no policy, no stores, it says what a test tells it to."""
 
 import asyncio
 import base64
