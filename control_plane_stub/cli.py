@@ -201,8 +201,8 @@ async def _fault(client: Client, options: Options) -> int:
 
 
 def _fault_of(options: Options) -> dict[str, Any]:
-    names = ("after_bytes", "after_frames", "count", "seconds", "direction", "garbage")
-    names += ("reason", "retry_after")
+    names = ["after_bytes", "after_frames", "count", "seconds", "direction", "garbage"]
+    names += ["reason", "retry_after"]
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     return {"agent": options.agent, "fault": options.action} | given
 
@@ -212,7 +212,11 @@ def _print(answer: Any, options: Options, text: Callable[[], str]) -> None:
 
 
 def _serve(options: Options) -> int:
-    raise NotImplementedError
+    # The other verbs neither need the server nor shall wait for it to be loaded.
+    from control_plane_stub.serving import run_server
+
+    run_server(options)
+    return Exit.DONE
 
 
 Verb = Callable[[Client, Options], Awaitable[int]]

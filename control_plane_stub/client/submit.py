@@ -69,6 +69,7 @@ class _Shown:
         self._file = file
         self._size: int | None = None
         self._log_end = 0
+        self._state: str | None = None
 
     @property
     def received(self) -> int:
@@ -82,11 +83,16 @@ class _Shown:
     def see(self, event: Event) -> None:
         match event.kind:
             case "state":
-                self._display.note(f"state: {event.data['state']}")
+                self._note_state(event.data["state"])
             case "log":
                 self._log(event.data)
             case "progress":
                 self._progress(event.data)
+
+    def _note_state(self, state: str) -> None:
+        if state != self._state:
+            self._display.note(f"state: {state}")
+        self._state = state
 
     def _log(self, piece: dict[str, Any]) -> None:
         # After a reconnect the server may begin with a piece that was shown already.

@@ -1,31 +1,15 @@
 """`control-plane-stub submit`, run as a process against a control plane with scripted answers."""
 
-import asyncio
 import json
-import os
 import signal
-import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.control_plane_stub.commands import Ran, run, start
 from tests.control_plane_stub.rest_double import TOKEN, RestDouble, ScriptedJob
 
 CONTENT = bytes(range(256)) * 4000
-
-
-@dataclass
-class Ran:
-    """What a process left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Awaitable[Ran]]
 
 
 @pytest.fixture(name="token_file")
@@ -33,30 +17,6 @@ def _token_file(tmp_path: Path) -> Path:
     path = tmp_path / "api-token"
     path.write_text(TOKEN + "\n")
     return path
-
-
-async def start(
-    *arguments: str | Path, server: str, token_file: Path
-) -> asyncio.subprocess.Process:
-    environment = os.environ | {
-        "CONTROL_PLANE_STUB_URL": server,
-        "CONTROL_PLANE_STUB_API_TOKEN_FILE": str(token_file),
-    }
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "control_plane_stub",
-        *map(str, arguments),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def run(*arguments: str | Path, server: str, token_file: Path) -> Ran:
-    process = await start(*arguments, server=server, token_file=token_file)
-    out, err = await process.communicate()
-    return Ran(process.returncode or 0, out.decode("utf-8", "replace"), err.decode())
 
 
 def fetch(*more: str | Path) -> tuple[str | Path, ...]:
