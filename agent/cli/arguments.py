@@ -74,9 +74,11 @@ def load_config(arguments: argparse.Namespace) -> "Loaded":
     Raises:
         UsageError: Something is wrong in it.
     """
+    from agent.cli.patterns import wrong_patterns
     from agent.config.load import load
 
-    return load(arguments.config, environ=os.environ, flags=_flags(arguments))
+    flags = _flags(arguments)
+    return load(arguments.config, environ=os.environ, flags=flags, checks=[wrong_patterns])
 
 
 def load_config_with_control_plane(arguments: argparse.Namespace) -> "Loaded":

@@ -5,7 +5,7 @@ The only place that reads settings from a file or the environment. Files that th
 names are not looked at here: `cloud-agent check` does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,10 +13,13 @@ from types import MappingProxyType
 from agent.config.document import Document, read
 from agent.config.origins import Origins
 from agent.config.overlay import lay_environment, lay_flags
-from agent.config.problems import refusal
+from agent.config.problems import Problem, refusal
 from agent.config.references import contradictions_in
 from agent.config.settings import Settings
 from agent.config.violations import violations_of
+
+Check = Callable[[Mapping[str, object]], Iterable[Problem]]
+"""Looks for what only another room can judge, in values that need not have the right shape."""
 
 _NO_FLAGS: Mapping[str, object] = MappingProxyType({})
 
@@ -31,7 +34,11 @@ class Loaded:
 
 
 def load(
-    path: Path | None, *, environ: Mapping[str, str], flags: Mapping[str, object] = _NO_FLAGS
+    path: Path | None,
+    *,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object] = _NO_FLAGS,
+    checks: Iterable[Check] = (),
 ) -> Loaded:
     """Return the configuration; a flag wins over the environment, that over the file, that over a
     default.
@@ -52,6 +59,7 @@ def load(
         *document.problems,
         *violations_of(document.tree),
         *contradictions_in(document.tree),
+        *(problem for check in checks for problem in check(document.tree)),
     ]
     if problems:
         raise refusal(problems, document.origins)

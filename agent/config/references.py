@@ -43,8 +43,14 @@ def _stores_have_connectors(tree: Tree) -> Iterator[Problem]:
         connector = store.get("connector")
         if isinstance(connector, str) and connector not in connectors:
             yield Problem((*key, "connector"), f"should name a connector; {_known(connectors)}")
-        if connector is None and str(store.get("uri", "")).lower().startswith("s3://"):
+        if connector is not None and _scheme(store) == "file":
+            yield Problem((*key, "connector"), "has no use for file://; remove it")
+        if connector is None and _scheme(store) == "s3":
             yield Problem((*key, "connector"), "is required for s3://; type aws reads S3")
+
+
+def _scheme(store: Tree) -> str:
+    return str(store.get("uri")).partition("://")[0].lower()
 
 
 def _names_are_unique(tree: Tree) -> Iterator[Problem]:

@@ -24,6 +24,24 @@ def test_flag_environment_and_file_meet(tmp_path):
     } == json.loads(done.stdout)["origins"]
 
 
+def test_a_wrong_pattern_is_named_with_all_other_mistakes(tmp_path):
+    """Though patterns are the guard's affair, and keys the configuration's."""
+    config = tmp_path / "agent.yaml"
+    config.write_text(
+        "agnt: {}\npolicy:\n  rules:\n    - allow: '*'\n      artifacts: ['s3://b/**x', 's3://b/**']\n"
+        "    - {allow: '*', pipelines: [a/b], connectors: 7}\n"
+    )
+
+    done = cloud_agent("config", "show", "-c", config)
+
+    assert [
+        f"{config}:1: agnt",
+        f"{config}:5: policy.rules.0.artifacts.0",
+        f"{config}:6: policy.rules.1.connectors",
+        f"{config}:6: policy.rules.1.pipelines.0",
+    ] == sorted(": ".join(line.strip().split(": ")[:2]) for line in done.stderr.splitlines()[1:])
+
+
 def test_the_schema_is_printed():
     """As JSON that names its dialect."""
     schema = json.loads(cloud_agent("config", "schema").stdout)

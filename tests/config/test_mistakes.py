@@ -116,6 +116,15 @@ def test_a_store_in_a_bucket_needs_a_connector(tmp_path):
     assert "artifact_stores.0.connector: is required for s3://" in line
 
 
+def test_a_store_of_files_needs_none(tmp_path):
+    """A connector there is a misunderstanding."""
+    text = 'artifact_stores: [{name: a, uri: "file:///srv", connector: c}]'
+
+    (line,) = complaints(tmp_path, f"connectors: {{c: {{type: aws}}}}\n{text}")
+
+    assert "agent.yaml:2: artifact_stores.0.connector: has no use for file://" in line
+
+
 @pytest.mark.parametrize(
     "text",
     [
