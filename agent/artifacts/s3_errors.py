@@ -19,17 +19,17 @@ from agent.errors import (
 _STALE_TOKEN = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 # The classes of obstore's errors say less than the status: a listing that is refused is a
 # GenericError, as is a range behind the end.
-_BY_STATUS: Mapping[str | None, type[JobError]] = {
+_BY_STATUS: Mapping[str, type[JobError]] = {
     "401": AccessDenied,
     "403": AccessDenied,
     "404": NotFound,
     "412": Changed,
     "416": BadParameters,
 }
-_CODE = r"<Code>(\w+)</Code>"
-_STATUS = r"status code: (\d{3})"
-_UNANSWERED = r"(error sending request)"
-_ENDED_EARLY = ("UnexpectedEof", "IncompleteMessage", "IncompleteBody")
+# Keys stand in the text too, and the control plane chooses them: whole lines only, which a key
+# can't make, and of the answer's body only what comes after such a line.
+_ANSWER = re.compile(r"^ +status: (\d{3}),$(?:.*?<Code>(\w+)</Code>)?", re.MULTILINE | re.DOTALL)
+_ENDED_EARLY = re.compile(r"^ +(?:kind: UnexpectedEof|IncompleteMessage),$", re.MULTILINE)
 
 
 @contextmanager
@@ -55,16 +55,9 @@ def _ours(error: Exception) -> JobError:
     if isinstance(error, InvalidPathError):
         return Unsupported("a key of this store cannot be named by a URI")
     text = str(error)
-    code, status = _find(_CODE, text), _find(_STATUS, text)
-    if code in _STALE_TOKEN:
-        return AccessDenied(detail=code)
-    if status in _BY_STATUS:
-        return _BY_STATUS[status](detail=code or status)
-    if any(sign in text for sign in _ENDED_EARLY):
-        return Truncated()
-    return StoreUnavailable(detail=code or status or _find(_UNANSWERED, text))
-
-
-def _find(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found[1] if found else None
+    answer = _ANSWER.search(text)
+    if answer is None:
+        return Truncated() if _ENDED_EARLY.search(text) else StoreUnavailable(detail="no answer")
+    status, code = answer.groups()
+    kind = AccessDenied if code in _STALE_TOKEN else _BY_STATUS.get(status, StoreUnavailable)
+    return kind(detail=code or status)

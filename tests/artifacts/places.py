@@ -19,8 +19,11 @@ BLOCK = 256 * 1024
 class Place(Protocol):
     """Something that can be filled, and the store that is to read it."""
 
-    root: ArtifactUri
-    store: ArtifactStore
+    @property
+    def root(self) -> ArtifactUri: ...
+
+    @property
+    def store(self) -> ArtifactStore: ...
 
     def put(self, path: str, data: bytes) -> ArtifactUri:
         """Store *data* below the root; *path* is taken as it stands."""

@@ -1,6 +1,7 @@
 """Attacks on the file store: nothing but regular files below its root is ever read."""
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -13,7 +14,14 @@ import pytest
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.base import ByteRange
 from agent.artifacts.file import FileArtifactStore
-from agent.errors import AccessDenied, BadParameters, Changed, NotFound, StoreUnavailable
+from agent.errors import (
+    AccessDenied,
+    BadParameters,
+    Changed,
+    JobError,
+    NotFound,
+    StoreUnavailable,
+)
 from tests.artifacts.places import BLOCK, FilePlace, below, entries, read
 from tests.waiting import until
 
@@ -165,12 +173,31 @@ class TestPaths:
 
         assert str(place.directory) not in f"{missing.value} {missing.value.detail}"
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    async def test_file_of_somebody_else(self, place: FilePlace) -> None:
+    @pytest.mark.parametrize(
+        ("number", "error"),
+        [
+            (errno.EACCES, AccessDenied),
+            (errno.EPERM, AccessDenied),
+            (errno.ELOOP, NotFound),
+            (errno.EIO, StoreUnavailable),
+            (errno.ESTALE, StoreUnavailable),
+        ],
+    )
+    async def test_refusals_of_the_system(
+        self,
+        place: FilePlace,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+        error: type[JobError],
+    ) -> None:
         uri = place.put("x", b"data")
-        (place.directory / "x").chmod(0)
 
-        with pytest.raises(AccessDenied):
+        def refuse(*_: object, **__: object) -> int:
+            raise OSError(number, os.strerror(number), "x")
+
+        monkeypatch.setattr(os, "open", refuse)
+
+        with pytest.raises(error):
             await read(place.store, uri)
 
     async def test_root_that_is_missing(self, tmp_path: Path) -> None:

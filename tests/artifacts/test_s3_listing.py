@@ -1,7 +1,5 @@
 """Large levels, and keys that look like folders."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from agent.artifacts import s3_listing
@@ -16,10 +14,9 @@ def place(seaweedfs: SeaweedFS) -> S3Place:
 
 
 @pytest.fixture
-def few_keys_per_request(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_keys_per_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make small levels behave as those with thousands of keys."""
     monkeypatch.setattr(s3_listing, "KEYS_PER_REQUEST", 3)
-    return
 
 
 @pytest.mark.usefixtures("few_keys_per_request")
