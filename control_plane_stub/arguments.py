@@ -124,6 +124,7 @@ def _add_join_token(verbs: _Verbs) -> None:
     create.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="write it there, mode 0600, not to stdout"
     )
+    create.add_argument("--json", action="store_true")
 
 
 def _add_submit(verbs: _Verbs) -> None:
@@ -187,6 +188,7 @@ def _add_listings(verbs: _Verbs) -> None:
         "cancel", "cancel a job", example="control-plane-stub cancel JOB", client=True
     )
     cancel.add_argument("id", metavar="ID")
+    cancel.add_argument("--json", action="store_true")
 
 
 def _add_faults(verbs: _Verbs) -> None:

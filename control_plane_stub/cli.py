@@ -97,7 +97,7 @@ def _read(path: Path, *, option: str) -> str:
 async def _join_token(client: Client, options: Options) -> int:
     answer = await client.post("/join-tokens", {"agent": options.agent, "ttl": options.ttl})
     if options.output is None:
-        print(answer["join_token"])
+        _print(answer, options, lambda: str(answer["join_token"]))
     else:
         write_private(options.output, answer["join_token"] + "\n")
         print(f"{options.output}: good once, until {answer['expires_at']}", file=sys.stderr)
@@ -181,8 +181,8 @@ async def _agents(client: Client, options: Options) -> int:
 
 
 async def _cancel(client: Client, options: Options) -> int:
-    await client.post(f"/jobs/{options.id}/cancel", {})
-    print(f"job {options.id} is being cancelled", file=sys.stderr)
+    answer = await client.post(f"/jobs/{options.id}/cancel", {})
+    _print(answer, options, lambda: f"job {options.id} is being cancelled")
     return Exit.DONE
 
 

@@ -57,6 +57,7 @@ class JobView {
     this.job = job;
     this.submit = submit;
     this.chip = chip(job);
+    this.chip.setAttribute("role", "status");
     this.facts = el("p", { className: "facts" });
     this.problem = el("p", { className: "problem", role: "status", hidden: true });
     this.bar = el("progress", { max: 1, "aria-label": "Progress of the job" });

@@ -33,6 +33,7 @@ export class JobList {
   #jobs = new Map();
   #rows = new Map();
   #filter = "";
+  #drawing = false;
   #chosen = null;
 
   replace(jobs) {
@@ -43,7 +44,13 @@ export class JobList {
   /** Take in what is new of one job. */
   update(job) {
     this.#jobs.set(job.id, { ...this.#jobs.get(job.id), ...job });
-    this.draw();
+    // Many jobs may change between two frames of the screen; they are drawn together.
+    if (this.#drawing) return;
+    this.#drawing = true;
+    requestAnimationFrame(() => {
+      this.#drawing = false;
+      this.draw();
+    });
   }
 
   filter(states) {
