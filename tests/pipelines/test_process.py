@@ -77,7 +77,7 @@ async def test_nothing_outlives_the_main_process(lab: Lab, tmp_path: Path):
 
 async def test_a_pipeline_may_clean_up_when_it_is_stopped(lab: Lab):
     """SIGTERM comes first, and what it writes then is in the log."""
-    script = 'trap "echo saved; exit 7" TERM; echo ready; while :; do sleep 0.01; done'
+    script = 'trap "echo saved; exit 7" TERM; echo ready; while :; do :; done'
     runner = lab.runner(shell(script))
     await start(runner)
     await anext(aiter(runner.log("run", follow=True)))
@@ -90,7 +90,7 @@ async def test_a_pipeline_may_clean_up_when_it_is_stopped(lab: Lab):
 
 async def test_children_get_the_grace_period_as_well(lab: Lab):
     """A shell ends at once when it is asked to; the command it ran may still save its work."""
-    child = 'trap "sleep 0.1; echo saved; exit" TERM; echo ready; while :; do sleep 0.01; done'
+    child = 'trap "sleep 0.1; echo saved; exit" TERM; echo ready; while :; do :; done'
     runner = lab.runner(shell('/bin/sh -c "$1" & wait', child))
     await start(runner)
     await anext(aiter(runner.log("run", follow=True)))
