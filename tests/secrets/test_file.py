@@ -102,6 +102,16 @@ async def test_a_link_up_and_back_below_the_root_is_followed(root, store):
     assert "here" == await _whole(store, "a/link")
 
 
+async def test_an_absolute_path_or_link_is_refused_also_where_its_end_exists(root, store):
+    (root / "key").write_text("here")
+    (root / "link").symlink_to("/key")
+
+    for path in ("/key", "link", str(root / "key")):
+        with pytest.raises(CredentialUnavailable) as failure:
+            await store.read(path)
+        assert "an absolute path" in failure.value.detail
+
+
 async def test_a_pipe_is_refused_without_waiting_for_a_writer(root, store):
     os.mkfifo(root / "pipe")
 

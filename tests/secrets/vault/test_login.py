@@ -5,7 +5,10 @@ import os
 
 import pytest
 
+from agent.config import settings
+from agent.config.settings import SecretReference
 from agent.errors import CredentialUnavailable
+from agent.secrets.open import open_secret_stores
 from agent.secrets.vault.token import TokenLogin
 from tests.waiting import until
 
@@ -199,3 +202,21 @@ async def test_close_revokes_the_token_that_was_issued_to_us(open_store, new_rol
 
     with pytest.raises((Forbidden, InvalidPath)):
         login.ttl(root)
+
+
+async def test_a_configured_approle_logs_in_with_its_files(new_role, openbao, secret, tmp_path):
+    role = new_role()
+    role_id_file = tmp_path / "role-id"
+    role_id_file.write_text(role.role_id + "\n")
+    auth = {
+        "method": "approle",
+        "role_id_file": role_id_file,
+        "secret_id_file": role.secret_id_file,
+    }
+    vault = settings.VaultSecretStore(type="vault", address=openbao.address, auth=auth)
+    resolver = open_secret_stores({"vault": vault}, on_secret=lambda _: None)
+
+    value = await resolver.resolve(SecretReference(store="vault", path=secret, field="key"))
+
+    assert "first" == value.reveal()
+    await resolver.close()
