@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     verb: Verb = chosen.verb
     try:
-        return verb(chosen)
+        code = verb(chosen)
+        sys.stdout.flush()
     except AgentError as exc:
         sys.stderr.write(f"cloud-agent: {exc}\n")
         return _exit_code(exc)
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output went away; Python must not complain about that at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
+    return code
 
 
 def _exit_code(exc: AgentError) -> Exit:

@@ -48,11 +48,11 @@ def execute(arguments: argparse.Namespace) -> int:
     job = read_job(arguments.job)
     settings = load_config(arguments).settings
 
-    from agent import app
+    from agent import one_job
     from agent.cli.loop import run_in_loop
 
     def run(sink: BinaryIO) -> Ended:
-        return run_in_loop(app.execute(settings, job, sink))
+        return run_in_loop(one_job.execute(settings, job, sink))
 
     ended = _with_output(arguments.output, run)
     sys.stderr.write(json.dumps(ended, ensure_ascii=False) + "\n")

@@ -43,9 +43,10 @@ def explain(arguments: argparse.Namespace) -> int:
     job = read_job(arguments.job)
     settings = load_config(arguments).settings
 
-    from agent.jobs.explain import explain as decide
+    from agent.cli.loop import run_in_loop
+    from agent.one_job import explain as decide
 
-    decision = decide(settings, job)
+    decision = run_in_loop(decide(settings, job))
     shown = json.dumps(decision, indent=2) if arguments.json else _as_text(decision)
     sys.stdout.write(shown + "\n")
     return Exit.DONE if decision["allowed"] else Exit.REFUSED

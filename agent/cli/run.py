@@ -6,6 +6,7 @@ from functools import partial
 from agent.cli.arguments import (
     Verbs,
     add_config,
+    add_settings,
     add_verb,
     load_config_with_control_plane,
 )
@@ -27,9 +28,9 @@ example:
 
 def add(verbs: Verbs) -> None:
     """Add the verb."""
-    add_config(
-        add_verb(verbs, "run", run, help="run the agent until it is told to stop", text=_TEXT)
-    )
+    parser = add_verb(verbs, "run", run, help="run the agent until it is stopped", text=_TEXT)
+    add_config(parser)
+    add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

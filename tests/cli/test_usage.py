@@ -24,6 +24,7 @@ VERBS = [
     "live",
     "version",
 ]
+TAKE_SETTINGS = ["run", "check", "exec", "enroll", "config show"]
 HEAVY = {"asyncio", "pydantic", "yaml", "structlog", "websockets", "cryptography", "ssl", "boto3"}
 
 
@@ -34,6 +35,12 @@ def test_every_verb_has_help_with_an_example(verb):
 
     assert Exit.DONE == done.returncode
     assert f"cloud-agent {verb.split()[0]}" in done.stdout.partition("example:")[2]
+
+
+@pytest.mark.parametrize("verb", TAKE_SETTINGS)
+def test_verbs_that_use_settings_take_flags_for_some(verb):
+    """The strongest source of a setting."""
+    assert "--state-dir" in cloud_agent(*verb.split(), "--help").stdout
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["version", "--json"], ["--help"]])
@@ -91,9 +98,10 @@ def test_a_wrong_configuration_lists_every_error(tmp_path):
     assert f"{config}:2: audit.fil: unknown key; did you mean file?" in done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_traceback():
-    """As in `cloud-agent config schema | head -1`."""
-    command = [sys.executable, "-m", "agent", "config", "schema"]
+@pytest.mark.parametrize("verb", [["config", "schema"], ["version"]])
+def test_a_reader_that_goes_away_is_no_traceback(verb):
+    """As in `cloud-agent config schema | head -1`; short output fails only at the last flush."""
+    command = [sys.executable, "-m", "agent", *verb]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
