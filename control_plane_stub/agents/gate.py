@@ -36,7 +36,10 @@ class Gate:
         self._restarting = False
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get(CONNECT_PATH, self.connect), web.get(ENROLL_PATH, self.enroll)]
+        return [
+            web.route("GET", CONNECT_PATH, self.connect),
+            web.route("GET", ENROLL_PATH, self.enroll),
+        ]
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Check the proof, upgrade, and talk until the link ends."""

@@ -119,19 +119,19 @@ class FakeAgent:
         self.posture: dict[str, Any] = {"max_concurrent_jobs": 4}
         self.welcome: Welcome | None = None
         self.ws: ClientConnection | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self.reading: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["FakeAgent"]:
         """Hold one link; returns from the block close it."""
         async with dialled(self.base, CONNECT_PATH, self.identity) as ws:
             await self._greet(ws)
-            self._reading = asyncio.create_task(self._read(ws))
+            self.reading = asyncio.create_task(self._read(ws))
             try:
                 yield self
             finally:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
+                self.reading.cancel()
+                await asyncio.gather(self.reading, return_exceptions=True)
 
     async def ended(self) -> tuple[int | None, str | None]:
         """Wait until the link is closed by the other side; return code and reason."""
