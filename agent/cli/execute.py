@@ -24,8 +24,7 @@ example:
 """
 
 Ended = dict[str, Any]
-"""``outcome``, ``reason``, ``message``, ``result`` and ``trailer``, as `app.execute` returns
-them."""
+"""``outcome``, ``reason``, ``message``, ``result`` and ``trailer``, among others."""
 
 _EXITS = {
     Outcome.SUCCEEDED: Exit.DONE,

@@ -17,6 +17,7 @@ from pydantic import (
 
 from agent.artifact_uri import ArtifactUri
 from agent.config.units import Duration, Size
+from agent.protocol.messages import CONNECT_PATH
 
 Parameter = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -116,7 +117,11 @@ class ControlPlane(Part):
     @model_validator(mode="after")
     def _url_is_safe(self) -> Self:
         parts = urlsplit(self.url)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        if (
+            parts.scheme not in ("ws", "wss")
+            or not parts.hostname
+            or not parts.path.endswith(CONNECT_PATH)
+        ):
             raise ValueError("url: should be like wss://cloud.example.com/agent/v1/connect")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(

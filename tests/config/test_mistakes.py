@@ -11,7 +11,7 @@ SECRET = "hunter2-not-to-be-repeated"
 MANY_MISTAKES = """\
 control_plane:
   ur: wss://cloud.example.com/connect
-  url: ws://cloud.example.com/connect
+  url: ws://cloud.example.com/agent/v1/connect
 agent: {name: a, name: b}
 secret_stores:
   vault: {type: vault, adress: x, address: "https://vault:8200", auth: {method: tokn}}
@@ -63,6 +63,10 @@ def test_every_mistake_is_named_at_once_in_the_order_of_the_file(tmp_path):
         ("secret_stores: {v: {root: /x}}", "secret_stores.v.type: should be there"),
         ("secret_stores: {v: {type: file}}", "secret_stores.v.root: is required"),
         ("connectors: {c: {type: aws, method: iam-role}}", "method iam-role needs role_arn"),
+        (
+            "control_plane: {url: 'wss://h/'}",
+            "url: should be like wss://cloud.example.com/agent/v1",
+        ),
         ("agent: {name: [a]}", "agent.name: should be text"),
         ("agent:", "agent: is empty; remove the key"),
         ("audit: []", "audit: should be a mapping"),
@@ -130,7 +134,7 @@ def test_a_store_of_files_needs_none(tmp_path):
     [
         "connectors: {c: {type: aws, access_key_id: SECRET, secret_access_key: SECRET}}",
         "control_plane: {proxy: 'gopher://user:SECRET@proxy:1'}",
-        "control_plane: {url: 'wss://user:SECRET@cloud.example.com/'}",
+        "control_plane: {url: 'wss://user:SECRET@cloud.example.com/agent/v1/connect'}",
         "agent: {max_concurrent_jobs: SECRET}",
         "agent: {drain_deadline: SECRET, buffer_memory: SECRET}",
         "telemetry: {log: {level: SECRET}, listen: SECRET}",

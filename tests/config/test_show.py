@@ -9,7 +9,7 @@ from agent.config.show import as_json, as_yaml, schema_as_json, without_userinfo
 from tests.config.files import loaded, written
 
 FULL = """\
-control_plane: {url: "wss://cloud.example.com/connect"}
+control_plane: {url: "wss://cloud.example.com/agent/v1/connect"}
 agent: {name: prod-eu, labels: {"1": "yes", "a b": "x: y"}, drain_deadline: 5m}
 secret_stores:
   vault: {type: vault, address: "https://vault:8200", auth: {method: token}}

@@ -47,7 +47,7 @@ def _context(pair: tuple[Path, Path], client_ca: Path | None) -> ssl.SSLContext:
 
 def control_plane(port: int, *, host: str = "127.0.0.1", **more: object) -> ControlPlane:
     """Return settings that dial *port* with TLS."""
-    return ControlPlane.model_validate({"url": f"wss://{host}:{port}/agent", **more})
+    return ControlPlane.model_validate({"url": f"wss://{host}:{port}/agent/v1/connect", **more})
 
 
 def settings(**sections: Mapping[str, object] | list[object]) -> Settings:

@@ -9,7 +9,7 @@ from tests.cli.commands import cloud_agent
 from tests.preflight.origin import origin
 
 CONFIG = """\
-control_plane: {{url: "ws://127.0.0.1:{port}/agent", join_token_file: {directory}/token}}
+control_plane: {{url: "ws://127.0.0.1:{port}/agent/v1/connect", join_token_file: {directory}/token}}
 agent: {{state_dir: {directory}/state}}
 secret_stores: {{files: {{type: file, root: {directory}}}}}
 artifact_stores: [{{name: local, uri: "file://{directory}/artifacts"}}]

@@ -95,7 +95,9 @@ async def test_mutual_tls_passes(certificate_authority):
 async def test_a_clock_that_is_off_is_found(ahead, status, found):
     """Measured against the Date header."""
     async with origin(ahead=ahead) as port:
-        _, clock = await connection_rows(control_plane(port, url=f"ws://127.0.0.1:{port}/"))
+        _, clock = await connection_rows(
+            control_plane(port, url=f"ws://127.0.0.1:{port}/agent/v1/connect")
+        )
 
     assert status == clock.status
     assert found in clock.found
