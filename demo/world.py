@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 from tests.servers.openbao import OpenBao, start_openbao
 from tests.servers.processes import Server, free_port, spawn
 from tests.servers.seaweedfs import READER, REGION, SeaweedFS, s3_client, start_seaweedfs
+from tests.waiting import wait_until
 
 AGENT = "prod-eu"
 ROOT = f"s3://{SeaweedFS.bucket}/prod"
@@ -170,7 +171,7 @@ class World:
     def start_agent(self) -> None:
         """Start the agent, or start it again; wait until it is ready for jobs."""
         self.agent = spawn(
-            [sys.executable, "-m", "agent", "run", "-c", str(self.config_file)],
+            self.agent_command("run"),
             ready=self.agent_is_ready,
             log=self.directory / "agent.log",
             env={**os.environ, **ALLOCATOR},
@@ -234,6 +235,20 @@ class World:
                 return view
             time.sleep(0.05)
         raise AssertionError(f"job {job} has not ended after {timeout} s: {view}")
+
+    def until(self, condition: Callable[[], bool], *, timeout: float = 30) -> None:
+        """Wait until *condition* holds."""
+        wait_until(condition, timeout=timeout)
+
+    def agent_metrics(self) -> str:
+        """Return what Prometheus would scrape from the agent."""
+        url = f"http://127.0.0.1:{self.health_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def agent_command(self, *arguments: str) -> list[str]:
+        """Return the agent's command line with this world's configuration."""
+        return [sys.executable, "-m", "agent", *arguments, "-c", str(self.config_file)]
 
     def stop(self) -> None:
         """Stop everything, the agent first; idempotent."""

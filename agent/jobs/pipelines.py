@@ -1,7 +1,8 @@
 """The jobs on pipelines: trigger one, ask after a run, read its log, stop it."""
 
-from collections.abc import AsyncGenerator
-from typing import Annotated
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
@@ -52,8 +53,8 @@ def _asks_pipeline(params: TriggerPipeline, _: Tools) -> PolicyRequest:
 async def _trigger(params: TriggerPipeline, tools: Tools, ticket: Ticket) -> AsyncGenerator[Output]:
     """Start the run that is named after the job, once, however often the job is begun again."""
     runner = tools.pipelines.for_pipeline(params.pipeline)
-    status = await runner.start(
-        run=ticket.job, pipeline=params.pipeline, parameters=params.parameters
+    status = await _seen_through(
+        runner.start(run=ticket.job, pipeline=params.pipeline, parameters=params.parameters)
     )
     if params.wait:
         async for log in _log(runner, ticket.job, ticket.have_log, follow=True):
@@ -62,6 +63,20 @@ async def _trigger(params: TriggerPipeline, tools: Tools, ticket: Ticket) -> Asy
         yield _ended(status)
     else:
         yield Result(_described(status))
+
+
+async def _seen_through(starting: Coroutine[Any, Any, RunStatus]) -> RunStatus:
+    """Await *starting* to its end even when the job is cancelled meanwhile.
+
+    A start that is half done in a thread goes on whatever becomes of its task; only when it is over
+    is there a run that `_abort` can stop.
+    """
+    task = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 async def _abort(_: TriggerPipeline, tools: Tools, ticket: Ticket) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from agent.errors import AgentError, JobError, JournalFailed, Outcome, Reason
+from agent.errors import JobError, JournalFailed, Outcome, Reason
 from agent.guard.audit import AuditLog
 from agent.jobs.admission import Admission
 from agent.jobs.execution import Ending, Execution
@@ -322,11 +322,12 @@ class JobRunner:
     def _conclude(self, job: Job, ending: Ending) -> None:
         around = self._around
         message = result_message(job.name, ending, around.redact)
+        # The finish first: the journal raises nothing for the disk's sake, the audit log does.
+        around.journal.finish(job.name, message.model_dump(mode="json"))
         try:
             around.audit.record("job.ended", job=job.name, kind=job.kind, **_facts(ending))
-            around.journal.finish(job.name, message.model_dump(mode="json"))
-        except AgentError as exc:
-            log.error("job.not_recorded", why=str(exc))  # noqa: TRY400 - it has no more to say
+        except JournalFailed as exc:
+            log.error("job.not_audited", why=str(exc))  # noqa: TRY400 - it has no more to say
         job.fate = Fate.FORGET
         self._count(job.kind, ending.outcome, ending.reason)
         log.info("job.ended", kind=job.kind, outcome=ending.outcome, bytes=ending.bytes)
