@@ -17,11 +17,12 @@ from pydantic import (
 
 from agent.artifact_uri import ArtifactUri
 from agent.config.units import Duration, Size
-from agent.protocol.messages import CONNECT_PATH
 
 Parameter = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
+# Written out, since the guard reads settings and must not reach the protocol through them.
+_CONNECT_PATH = "/agent/v1/connect"
 _REFERENCE = re.compile(r"secret://([A-Za-z0-9][A-Za-z0-9._-]*)/([^#\s]+)(?:#([^#\s]+))?")
 
 
@@ -120,7 +121,7 @@ class ControlPlane(Part):
         if (
             parts.scheme not in ("ws", "wss")
             or not parts.hostname
-            or not parts.path.endswith(CONNECT_PATH)
+            or not parts.path.endswith(_CONNECT_PATH)
         ):
             raise ValueError("url: should be like wss://cloud.example.com/agent/v1/connect")
         if parts.username or parts.password or parts.query or parts.fragment:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.config.load import load
+from agent.protocol.messages import CONNECT_PATH
 from tests.config.files import complaints, loaded, written
 
 STORES = """\
@@ -140,6 +141,13 @@ def test_every_value_knows_where_it_came_from(tmp_path: Path):
     )
     assert "flag" == origins.of(("agent", "state_dir")).source
     assert "default" == str(origins.of(("agent", "drain_deadline")))
+
+
+def test_the_url_ends_as_the_protocol_says():
+    """The settings write the path out; here both are compared."""
+    settings = load(None, environ={}).settings
+
+    assert settings.control_plane.url.endswith(CONNECT_PATH)
 
 
 def test_a_mistake_in_a_variable_names_the_variable(tmp_path):
