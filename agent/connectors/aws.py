@@ -10,6 +10,9 @@ from agent.connectors.cache import CredentialCache
 from agent.connectors.sts import Endpoint, HostCredentials, Role, Sts
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.secrets.resolver import SecretResolver
+from agent.telemetry.logs import get_logger
+
+log = get_logger()
 
 
 class Method(Protocol):
@@ -40,6 +43,7 @@ class AwsConnector:
 
     def invalidate(self, used: AwsCredentials) -> None:
         if self._cache.drop(used):
+            log.warning("credential.refused", connector=self.name)
             self._method.forget()
 
     async def identity(self) -> Identity:

@@ -5,8 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agent.connectors.base import AwsCredentials
+from agent.errors import CredentialUnavailable
 from agent.secrets.single_flight import SingleFlight
 from agent.telemetry import metrics
+from agent.telemetry.logs import get_logger
+
+log = get_logger()
 
 _LEAST = timedelta(minutes=1)
 _MOST = timedelta(minutes=5)
@@ -60,7 +64,11 @@ class CredentialCache:
 
     async def _issued(self) -> AwsCredentials:
         drops, started = self._drops, self._now()
-        credentials = await self._issue()
+        try:
+            credentials = await self._issue()
+        except CredentialUnavailable as failure:
+            log.warning("credential.unavailable", connector=self._connector, detail=failure.detail)
+            raise
         # What was being issued while the last ones were refused may be made of the same secrets.
         if drops == self._drops:
             self._last = credentials

@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -179,7 +179,8 @@ class HostCredentials:
         token = Secret(frozen.token) if frozen.token else None
         key = (Secret(frozen.access_key), Secret(frozen.secret_key), token)
         expires = isinstance(offered, RefreshableCredentials)
-        return self._endpoint.credentials(key, now + _LEAST_OF_HOST if expires else None)
+        place = replace(self._endpoint, region=self._endpoint.region or session.region_name)
+        return place.credentials(key, now + _LEAST_OF_HOST if expires else None)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -11,13 +11,12 @@ _LINKS = 40
 
 
 def open_beneath(root: Path, path: str) -> int:
-    """Return a descriptor for reading *path*, which never leads out of *root*; the caller closes
-    it.
+    """Return a descriptor to read *path* with, never of anything outside *root*.
 
-    Links are followed as long as they stay below, since Kubernetes mounts secrets as links to a
-    directory that it swaps. Each component is opened relative to its parent and never through a
-    link that the kernel would follow, so a swap between look and use can't lead out. Doesn't wait
-    for a writer of a pipe.
+    The caller closes it. Links are followed as long as they stay below, since Kubernetes mounts
+    secrets as links to a directory that it swaps. Each component is opened relative to its parent
+    and never through a link that the kernel would follow, so a swap between look and use can't
+    lead out. Doesn't wait for a writer of a pipe.
 
     Raises:
         PermissionError: The way leads out of *root*, or has too many links.

@@ -25,9 +25,7 @@ _Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store with its *kind* (the metrics' label) and how many seconds a value without a lease is
-    kept.
-    """
+    """A store, its *kind* for the metrics, and the seconds to keep a value without a lease."""
 
     store: SecretStore
     kind: str
@@ -36,9 +34,7 @@ class OpenStore:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Secrets in the order of their references, and for how many seconds they are good, if that is
-    known.
-    """
+    """Secrets in the order of their references, and their life in seconds where it is known."""
 
     secrets: tuple[Secret, ...] = field(repr=False)
     expires_in: float | None = None

@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.config import settings
 from agent.connectors.open import open_connectors
@@ -160,6 +161,19 @@ async def test_a_role_is_asked_for_with_all_that_is_configured(connect, sts):
     assert '{"Version": "2012-10-17", "Statement": []}' == request["Policy"]
 
 
+async def test_the_log_names_the_connector_whose_credentials_were_refused(connect, sts):
+    connector = connect("secret-key")
+    with capture_logs() as logs:
+        connector.invalidate(await connector.credentials())
+        connector.invalidate(await connector.credentials())
+        sts.failure = (403, "AccessDenied")
+        with pytest.raises(CredentialUnavailable):
+            await connect("session-token").credentials()
+
+    told = [(entry["event"], entry["connector"]) for entry in logs if "connector" in entry]
+    assert [("credential.refused", "ml")] * 2 + [("credential.unavailable", "ml")] == told
+
+
 async def test_a_given_token_is_handed_on_as_it_stands(connect):
     connector = connect(
         "sts-token", session_token="secret://memory/ml/s3#token", region="eu-west-1"
@@ -204,6 +218,15 @@ async def test_a_host_without_credentials_is_unavailable(connect, monkeypatch, t
         await connect("implicit").credentials()
 
     assert "no AWS credentials" in failure.value.detail
+
+
+async def test_a_host_tells_its_region_unless_one_is_configured(connect, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "TESTKEY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-host")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+    assert "eu-central-1" == (await connect("implicit").credentials()).region
+    assert "eu-west-1" == (await connect("implicit", region="eu-west-1").credentials()).region
 
 
 def test_a_stored_key_loads_no_sdk():
