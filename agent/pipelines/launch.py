@@ -14,21 +14,21 @@ START_DEADLINE = 60.0
 _LONGEST_DETAIL = 2000
 
 
-def launch(directory: RunDirectory, orders: Orders) -> None:
-    """Start a supervisor for *orders*, which takes over the lock; return when it has reported.
+def launch(directory: RunDirectory, lock: int, orders: Orders) -> None:
+    """Start a supervisor for *orders*, which takes over the *lock*; return when it has reported.
 
-    The lock of the orders is closed here, whatever happens. Waits at most `START_DEADLINE` seconds;
+    Our copy of the lock is closed here, whatever happens. Waits at most `START_DEADLINE` seconds;
     after that the supervisor is killed, and the directory says how far it came.
 
     Raises:
         PipelineFailed: Supervisor or pipeline could not be started.
     """
     try:
-        process = _spawn(directory, orders.lock)
+        process = _spawn(directory, lock)
     except OSError as failure:
         raise _failed(str(failure)) from None
     finally:
-        os.close(orders.lock)
+        os.close(lock)
     # One small thread per run, only so that no zombie stays behind: the supervisor may well be
     # there for days, and when we end before it, it is no longer our child.
     threading.Thread(target=process.wait, name=f"wait.{directory.path.name}", daemon=True).start()

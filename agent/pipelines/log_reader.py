@@ -23,9 +23,7 @@ async def read_log(
     With *follow* the end is there when the run has ended, else when nothing more can be read.
     """
     while True:
-        # In this order: what was written before the end is read after it.
-        over = await asyncio.to_thread(_over, directory)
-        chunk = await asyncio.to_thread(_read, directory, offset, whole=over)
+        over, chunk = await asyncio.to_thread(_look, directory, offset)
         if chunk.text:
             yield chunk
             offset = chunk.end
@@ -33,6 +31,12 @@ async def read_log(
             return
         else:
             await asyncio.sleep(_PAUSE)
+
+
+def _look(directory: RunDirectory, offset: int) -> tuple[bool, LogChunk]:
+    # In this order: what was written before the end is read after it.
+    over = _over(directory)
+    return over, _read(directory, offset, whole=over)
 
 
 def _over(directory: RunDirectory) -> bool:

@@ -19,7 +19,6 @@ from agent.pipelines.launch import START_DEADLINE, launch
 from agent.pipelines.log_reader import read_log
 from agent.pipelines.parameters import Command
 from agent.pipelines.run_directories import RunDirectories
-from agent.pipelines.run_directory import RunDirectory
 from agent.pipelines.supervisor import Orders
 from agent.secrets.base import Secret
 from agent.telemetry.logs import get_logger
@@ -128,29 +127,29 @@ class ProcessRunner:
         self, run: str, pipeline: str, argv: list[str], secrets: Mapping[str, str]
     ) -> RunStatus:
         self._prune()
+        orders = self._orders(run, pipeline, argv, secrets)
         try:
             directory, lock = self._directories.claim(run, pipeline, patience=START_DEADLINE)
         except OSError as failure:
             raise PipelineFailed("the run can't be recorded", detail=str(failure)) from None
         if lock is not None:
-            launch(directory, self._orders(lock, directory, argv, secrets))
+            launch(directory, lock, orders)
             log.info("run.started", run=run, pipeline=pipeline)
         return self._status(run)
 
     def _orders(
-        self, lock: int, directory: RunDirectory, argv: list[str], secrets: Mapping[str, str]
+        self, run: str, pipeline: str, argv: list[str], secrets: Mapping[str, str]
     ) -> Orders:
-        settings = self._pipelines[directory.pipeline()]
+        settings = self._pipelines[pipeline]
         environment = {
             "PATH": PATH,
             "HOME": _home(),
             "LANG": "C.UTF-8",
             **settings.plain_environment,
             **secrets,
-            "CLOUD_AGENT_RUN_ID": directory.path.name,
+            "CLOUD_AGENT_RUN_ID": run,
         }
         return Orders(
-            lock=lock,
             argv=argv,
             environment=environment,
             directory=str(settings.directory),

@@ -3,6 +3,7 @@
 What stands in one of them is `run_directory`'s part.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -85,9 +86,11 @@ class RunDirectories:
         lock = unnamed.prepare(pipeline)
         try:
             unnamed.path.rename(path)
-        except OSError:
+        except OSError as failure:
             os.close(lock)
             shutil.rmtree(unnamed.path)
+            if failure.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
             raise FileNotFoundError(path) from None
         sync_directory(self._root)
         return lock
@@ -120,8 +123,12 @@ class RunDirectories:
 
 
 def _unless_started(directory: RunDirectory, lock: int, pipeline: str) -> int | None:
-    if directory.started():
+    try:
+        if not directory.started():
+            directory.write_pipeline(pipeline)
+            return lock
+    except OSError:
         os.close(lock)
-        return None
-    directory.write_pipeline(pipeline)
-    return lock
+        raise
+    os.close(lock)
+    return None

@@ -32,7 +32,6 @@ class Orders:
     command line, in the supervisor's environment or on the disk.
     """
 
-    lock: int
     argv: list[str]
     environment: dict[str, str] = field(repr=False)
     directory: str
@@ -84,9 +83,11 @@ class Supervisor:
         output, end = os.pipe()
         os.set_blocking(output, False)
         try:
+            # All descriptors are closed in it, above all the lock, which says that we are there.
             # We wait for it ourselves, but must keep it: as it is deleted, it waits for its child.
             self._process = subprocess.Popen(  # noqa: S603 - no shell; the customer wrote the command
                 self._orders.argv,
+                close_fds=True,
                 cwd=self._orders.directory,
                 env=self._orders.environment,
                 stdin=subprocess.DEVNULL,
@@ -194,7 +195,6 @@ def main() -> None:
     os.umask(0o077)
     process_tree.confine()
     orders = Orders.from_json(sys.stdin.buffer.read())
-    os.set_inheritable(orders.lock, False)
     Supervisor(orders, RunDirectory(Path.cwd())).run()
 
 

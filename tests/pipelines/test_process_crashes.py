@@ -158,7 +158,7 @@ async def test_orders_cut_short_are_not_carried_out(scene: Scene):
     cut = subprocess.run(
         command,
         cwd=scene.lab.directory().path,
-        input=b'{"lock": 3, "argv": ["true"',
+        input=b'{"argv": ["true"], "timeout": 9',
         capture_output=True,
     )
 
