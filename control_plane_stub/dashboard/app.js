@@ -22,7 +22,8 @@ function start() {
   byId("sign-in-form").addEventListener("submit", signIn);
   byId("sign-in").addEventListener("cancel", (event) => event.preventDefault());
   window.addEventListener("hashchange", () => (takeTokenFromLink() ? undefined : route()));
-  setInterval(() => document.hidden || watching.signal.aborted || refreshSoon(), REFRESH);
+  document.addEventListener("visibilitychange", refreshWhenSeen);
+  setInterval(refreshWhenSeen, REFRESH);
   if (takeToken()) watch();
   else lock();
 }
@@ -64,13 +65,14 @@ function takeIn(kind, data) {
 }
 
 async function refresh() {
+  const since = jobs.clock;
   const [agentsAnswer, jobsAnswer] = await Promise.all([
     ask("GET", "agents"),
     ask("GET", "jobs?limit=200"),
   ]);
   drawAgents(agentsAnswer.agents);
   offerAgents(byId("new-job").agent, agentsAnswer.agents);
-  jobs.replace(jobsAnswer.jobs);
+  jobs.replace(jobsAnswer.jobs, since);
 }
 
 function refreshSoon() {
@@ -78,6 +80,10 @@ function refreshSoon() {
     refreshing = null;
     refresh().catch((problem) => problem.status === 401 && lock(problem.message));
   }, SOON);
+}
+
+function refreshWhenSeen() {
+  if (!document.hidden && !watching.signal.aborted) refreshSoon();
 }
 
 async function submitAndShow(kind, parameters) {

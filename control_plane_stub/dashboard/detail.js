@@ -4,7 +4,7 @@ import { ask, follow } from "./api.js";
 import { drawArtifact } from "./artifact.js";
 import { byId, el, setText, showProblem } from "./dom.js";
 import { entriesView } from "./entries.js";
-import { bytes, moment, stateName, subject, took } from "./format.js";
+import { bytes, moment, subject, took, words } from "./format.js";
 import { chip, hasEnded, share, updateChip } from "./jobs.js";
 import { LogView } from "./log.js";
 
@@ -37,8 +37,8 @@ export class Detail {
       await stay(view, signal);
     } catch (problem) {
       if (signal.aborted) return;
-      const words = problem.status === 404 ? "There is no such job." : problem.message;
-      place.append(el("p", { className: "problem", role: "alert" }, words));
+      const said = problem.status === 404 ? "There is no such job." : problem.message;
+      place.append(el("p", { className: "problem", role: "alert" }, said));
     }
   }
 }
@@ -153,8 +153,8 @@ class JobView {
 }
 
 function complaint(job) {
-  const said = [job.reason?.replaceAll("_", " "), job.message].filter(Boolean).join(": ");
-  return said || `The job ended: ${stateName(job.state)}.`;
+  const said = [words(job.reason), job.message].filter(Boolean).join(": ");
+  return said || `The job ended: ${words(job.state)}.`;
 }
 
 function amount({ done, of, bytes: received, size }) {

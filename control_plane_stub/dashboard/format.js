@@ -26,7 +26,8 @@ export function took(from, to) {
   const [start, end] = [moment(from), moment(to)];
   if (!start || !end) return "";
   const seconds = (end - start) / 1000;
-  return seconds < 60 ? `${Math.max(0, seconds).toFixed(1)} s` : span(Math.round(seconds));
+  if (seconds < 1) return `${Math.max(0, end - start)} ms`;
+  return seconds < 60 ? `${seconds.toFixed(1)} s` : span(Math.round(seconds));
 }
 
 function span(seconds) {
@@ -36,9 +37,8 @@ function span(seconds) {
   return `${Math.floor(seconds / 86400)} d`;
 }
 
-export function stateName(state) {
-  return { timed_out: "timed out", outcome_unknown: "outcome unknown" }[state] ?? state;
-}
+/** Return a word of the wire, as `policy_denied`, for a person. */
+export const words = (code) => (code ?? "").replaceAll("_", " ");
 
 /** Return what `job` is about: its artifact, pipeline or run. */
 export function subject(job) {

@@ -1,7 +1,7 @@
 // Keeps the jobs that the page knows, and draws their list. One job in full is in detail.js.
 
 import { byId, el, setText } from "./dom.js";
-import { age, bytes, stateName, subject } from "./format.js";
+import { age, bytes, subject, words } from "./format.js";
 
 const MOST = 200;
 const ENDED = ["succeeded", "failed", "refused", "cancelled", "timed_out", "outcome_unknown"];
@@ -25,7 +25,7 @@ export function chip(job) {
 
 export function updateChip(mark, job) {
   mark.dataset.state = job.state;
-  setText(mark, stateName(job.state));
+  setText(mark, words(job.state));
 }
 
 /** The list of jobs, the newest first; each row keeps its element, and so its focus. */
@@ -35,15 +35,26 @@ export class JobList {
   #filter = "";
   #drawing = false;
   #chosen = null;
+  #clock = 0;
+  #changed = new Map();
 
-  replace(jobs) {
-    this.#jobs = new Map(jobs.map((job) => [job.id, job]));
+  /** The moment of now, for `replace`. */
+  get clock() {
+    return this.#clock;
+  }
+
+  /** Take in the answer to a question asked at `since`; what was heard of later stays. */
+  replace(jobs, since = Infinity) {
+    for (const [id, moment] of this.#changed) if (moment <= since) this.#changed.delete(id);
+    const later = [...this.#jobs.values()].filter((job) => this.#changed.has(job.id));
+    this.#jobs = new Map([...jobs, ...later].map((job) => [job.id, job]));
     this.draw();
   }
 
   /** Take in what is new of one job. */
   update(job) {
     this.#jobs.set(job.id, { ...this.#jobs.get(job.id), ...job });
+    this.#changed.set(job.id, ++this.#clock);
     // Many jobs may change between two frames of the screen; they are drawn together.
     if (this.#drawing) return;
     this.#drawing = true;
@@ -94,8 +105,8 @@ export class JobList {
     const known = job.progress ?? {};
     updateChip(parts.chip, job);
     setText(parts.about, subject(job) || job.id);
-    setText(parts.facts, [job.agent, job.reason, bytes(known.bytes || NaN), age(job.created_at)]
-      .filter(Boolean).join(" · "));
+    const facts = [job.agent, words(job.reason), bytes(known.bytes || NaN), age(job.created_at)];
+    setText(parts.facts, facts.filter(Boolean).join(" · "));
     parts.bar.hidden = job.state !== "running" || progress === null;
     parts.bar.value = progress ?? 0;
     if (job.id === this.#chosen) parts.link.setAttribute("aria-current", "true");

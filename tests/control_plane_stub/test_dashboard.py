@@ -1,5 +1,6 @@
 """The dashboard in a real browser, with a real control plane and an agent on the wire."""
 
+import asyncio
 import re
 import shutil
 import struct
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from agent.errors import Reason
 from control_plane_stub.client.api import Client, Endpoint, connected
@@ -24,6 +25,8 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
 )
 ATTACK = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
+
+TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 pytestmark = [
     pytest.mark.browser,
@@ -181,6 +184,25 @@ class TestConnection:
         async with served(tmp_path, listen=plane.url.removeprefix("http://")):
             await expect(page.locator("#link")).to_have_text("Live", timeout=20_000)
             await page.close()
+
+    async def test_keeps_what_is_newer_than_a_late_answer(self, page: Page, client: Client) -> None:
+        job = {"agent": "nobody-yet", "kind": "fetch-artifact", "parameters": {"uri": "s3://late"}}
+        row = page.locator("#job-list li", has_text="s3://late")
+        answered = asyncio.Event()
+
+        async def answer_late(route: Route) -> None:
+            response = await route.fetch()
+            await client.post("/jobs", job)
+            await expect(row).to_be_visible()
+            await route.fulfill(response=response)
+            answered.set()
+
+        await page.route("**/api/v1/jobs?limit=200", answer_late, times=1)
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await answered.wait()
+        await page.evaluate(TWO_FRAMES)
+
+        assert await row.count() == 1
 
 
 class TestArtifact:
