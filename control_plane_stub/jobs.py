@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from control_plane_stub.storage.store import Store
 log = structlog.get_logger()
 
 ENDED = frozenset(outcome.value for outcome in Outcome)
+UNREAD_IN_MEMORY = 32
+"""So many contents that are not kept wait for a reader who comes after the end."""
 ENDED_IN_MEMORY = 500
 """So many ended jobs are answered for without the database."""
 
@@ -127,6 +129,7 @@ class Jobs:
         self.feed = Feed()
         self.open: dict[str, Job] = {}
         self._ended: OrderedDict[str, Job] = OrderedDict()
+        self._unread: deque[Job] = deque()
         self._by_key: dict[str, Job] = {}
         self.ended_by_outcome: Counter[str] = Counter()
 
@@ -197,6 +200,10 @@ class Jobs:
 
     def _remember(self, job: Job) -> None:
         self._ended[job.id] = job
+        if job.stored and not job.kept:
+            self._unread.append(job)
+        if len(self._unread) > UNREAD_IN_MEMORY and (old := self._unread.popleft()).content:
+            old.content.abandon()
         if len(self._ended) > ENDED_IN_MEMORY:
             _, oldest = self._ended.popitem(last=False)
             if oldest.idempotency_key is not None:

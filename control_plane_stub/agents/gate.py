@@ -35,11 +35,9 @@ class Gate:
         self._links: dict[AgentLink, Instance] = {}
         self._restarting = False
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.route("GET", CONNECT_PATH, self.connect),
-            web.route("GET", ENROLL_PATH, self.enroll),
-        ]
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_route("GET", CONNECT_PATH, self.connect)
+        app.router.add_route("GET", ENROLL_PATH, self.enroll)
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Check the proof, upgrade, and talk until the link ends."""

@@ -30,6 +30,7 @@ def application(plane: ControlPlane, gate: Gate, *, token: str) -> web.Applicati
     app = web.Application(
         middlewares=[answer_errors, bearer_check(token)], client_max_size=LARGEST_BODY
     )
-    app.add_routes(gate.routes())
-    app.add_routes([web.route(route.method, route.path, route.handler) for route in routes])
+    gate.add_to(app)
+    for route in routes:
+        app.router.add_route(route.method, route.path, route.handler)
     return app

@@ -36,6 +36,8 @@ class FetchApi:
             raise ApiError(504, "deadline", "no answer within the deadline", job=job.id) from None
         finally:
             self._plane.dispatcher.cancel(job)
+            if job.content is not None:
+                job.content.abandon()
 
     async def _answer(self, request: web.Request, job: Job) -> web.StreamResponse:
         content = await content_response.announced(job)

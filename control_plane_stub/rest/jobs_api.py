@@ -67,8 +67,6 @@ class JobsApi:
         content = await content_response.announced(job)
         if job.kept:
             return await content_response.stream(request, job, content)
-        if job.has_ended:
-            raise ApiError(404, "not_found", "this content was not kept", job=job.id)
         try:
             return await content_response.stream(request, job, content)
         finally:

@@ -8,6 +8,8 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +22,8 @@ READER_WINDOW = 4 * 1024 * 1024
 READ_BYTES = 1024 * 1024
 HASHED_AT_ONCE = 64 * 1024
 """Content up to this size is hashed on the loop: cheaper than a turn of the thread."""
+_READERS = ThreadPoolExecutor(2, thread_name_prefix="content-reader")
+"""Few: each thread that allocates such buffers keeps an arena of its own."""
 
 
 class ContentAborted(Exception):
@@ -52,6 +56,9 @@ class Content(Protocol):
 
     def settle(self, *, complete: bool) -> None:
         """Let readers come to their end: a clean one, or `ContentAborted`."""
+
+    def abandon(self) -> None:
+        """Nobody will read what can be read once: hold no more of it than what is on its way."""
 
     def allowance(self) -> int:
         """Return the byte up to which the agent may send now."""
@@ -118,6 +125,7 @@ class Kept(_Reading):
         self._file = AppendedFile(path)
         self._failure: OSError | None = None
         self._positions: dict[object, int] = {}
+        self._loop = asyncio.get_running_loop()
 
     def append(self, piece: memoryview, done: Callable[[], None]) -> None:
         self.have += len(piece)
@@ -141,6 +149,9 @@ class Kept(_Reading):
         if not complete:
             self._writer.discard(self._file)
 
+    def abandon(self) -> None:
+        """Somebody else may read it."""
+
     def allowance(self) -> int:
         if not self._positions:
             return self._limit
@@ -159,7 +170,8 @@ class Kept(_Reading):
                     continue
                 if descriptor is None:
                     descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-                piece = await asyncio.to_thread(os.pread, descriptor, count, position)
+                read = partial(os.pread, descriptor, count, position)
+                piece = await self._loop.run_in_executor(_READERS, read)
                 yield piece
                 position += len(piece)
                 self._positions[reader] = position
@@ -189,11 +201,13 @@ class Relayed(_Reading):
         self._pieces: deque[memoryview] = deque()
         self._handed = 0
         self._taken = False
+        self._abandoned = False
         self._digest: Sink = Digest()
 
     def append(self, piece: memoryview, done: Callable[[], None]) -> None:
         self.have += len(piece)
-        self._pieces.append(piece)
+        if not self._abandoned:
+            self._pieces.append(piece)
         if self._small:
             self._digest.take(piece)
         else:
@@ -207,6 +221,15 @@ class Relayed(_Reading):
         else:
             self._writer.finish(self._digest, done)
 
+    def settle(self, *, complete: bool) -> None:
+        super().settle(complete=complete)
+        if not complete:
+            self.abandon()
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        self._pieces.clear()
+
     def allowance(self) -> int:
         return self._handed + READER_WINDOW if self._taken else self._initial
 
@@ -215,13 +238,21 @@ class Relayed(_Reading):
         if not self._complete or self._taken:
             return None
         self._taken = True
-        return list(self._pieces)
+        pieces, self._pieces = self._pieces, deque()
+        return list(pieces)
 
     async def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes | memoryview, None]:
-        if self._taken:
+        if self._taken or self._abandoned:
             raise ReaderTaken
         self._taken = True
         self._was_read()
+        try:
+            async for piece in self._handing_out(start, stop):
+                yield piece
+        finally:
+            self.abandon()
+
+    async def _handing_out(self, start: int, stop: int) -> AsyncGenerator[memoryview, None]:
         while self._wanting(self._handed, stop):
             version = self._changed.version
             if not self._pieces or not self._may_hand_out():

@@ -2,16 +2,14 @@
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-LARGEST_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,8 @@ class Database:
     """Runs pieces of work in the order they came in, many in one transaction.
 
     A piece is answered after its transaction was committed to the write-ahead log: it survives the
-    death of the process, and that of the machine but for the last moments.
+    death of the process, and that of the machine but for the last moments. While the thread works,
+    what comes in is collected for its next transaction.
     """
 
     def __init__(self, path: Path, *, schema: str, version: int) -> None:
@@ -34,49 +33,45 @@ class Database:
             ValueError: The file was written by another version.
         """
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._connection = _opened(path, schema, version)
-        self._thread = threading.Thread(target=self._run, name="database", daemon=True)
-        self._thread.start()
+        self._waiting: list[_Work] = []
+        self._busy = False
 
     def submit(self, act: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Queue *act*; the future has its result, or its exception, after the commit."""
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Work(act, answer))
+        self._waiting.append(_Work(act, answer))
+        if not self._busy:
+            self._busy = True
+            # One turn of the loop later: by then the rest of this turn's work is here too.
+            self._loop.call_soon(self._start)
         return answer
 
     async def close(self) -> None:
         """Finish what was submitted, and close the file."""
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-
-    def _run(self) -> None:
-        open_ = True
-        while open_:
-            batch, open_ = self._next_batch()
-            outcomes = self._committed(batch)
-            self._loop.call_soon_threadsafe(_answer, batch, outcomes)
+        while self._busy:
+            await asyncio.wait((self.submit(_nothing),))
+        self._executor.shutdown()
         self._connection.close()
 
-    def _next_batch(self) -> tuple[list[_Work], bool]:
-        batch: list[_Work] = []
-        item = self._queue.get()
-        while item is not None:
-            batch.append(item)
-            if len(batch) >= LARGEST_BATCH:
-                return batch, True
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
-                return batch, True
-        return batch, False
+    def _start(self) -> None:
+        batch, self._waiting = self._waiting, []
+        turn = self._loop.run_in_executor(self._executor, _committed, self._connection, batch)
+        turn.add_done_callback(partial(self._answer, batch))
 
-    def _committed(self, batch: list[_Work]) -> list[Any]:
-        try:
-            with self._connection:
-                return [_outcome(work, self._connection) for work in batch]
-        except sqlite3.Error as exc:
-            return [exc] * len(batch)
+    def _answer(self, batch: list[_Work], turn: asyncio.Future[list[Any]]) -> None:
+        if self._waiting:
+            self._start()
+        else:
+            self._busy = False
+        for work, outcome in zip(batch, turn.result(), strict=True):
+            if work.answer.done():
+                continue
+            if isinstance(outcome, Exception):
+                work.answer.set_exception(outcome)
+            else:
+                work.answer.set_result(outcome)
 
 
 def _opened(path: Path, schema: str, version: int) -> sqlite3.Connection:
@@ -92,6 +87,14 @@ def _opened(path: Path, schema: str, version: int) -> sqlite3.Connection:
     return connection
 
 
+def _committed(connection: sqlite3.Connection, batch: list[_Work]) -> list[Any]:
+    try:
+        with connection:
+            return [_outcome(work, connection) for work in batch]
+    except sqlite3.Error as exc:
+        return [exc] * len(batch)
+
+
 def _outcome(work: _Work, connection: sqlite3.Connection) -> Any:
     try:
         return work.act(connection)
@@ -99,11 +102,5 @@ def _outcome(work: _Work, connection: sqlite3.Connection) -> Any:
         return exc
 
 
-def _answer(batch: list[_Work], outcomes: list[Any]) -> None:
-    for work, outcome in zip(batch, outcomes, strict=True):
-        if work.answer.done():
-            continue
-        if isinstance(outcome, Exception):
-            work.answer.set_exception(outcome)
-        else:
-            work.answer.set_result(outcome)
+def _nothing(_: sqlite3.Connection) -> None:
+    """A piece of work that comes after all work before it."""

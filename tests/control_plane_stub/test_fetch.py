@@ -132,6 +132,19 @@ async def test_relayed_content_has_one_reader(user: User, agent: FakeAgent) -> N
     assert second["error"]["reason"] == "content_taken"
 
 
+async def test_relayed_content_waits_for_its_reader_after_the_end(
+    user: User, agent: FakeAgent
+) -> None:
+    """What fits into the initial credit can be read once when the job has ended."""
+    job = await user.submit(content="relay")
+    await agent.serve((await agent.next(JobRequest)).job, b"abc")
+    await user.ended(job)
+
+    async with user.session.get(f"/api/v1/jobs/{job}/content") as response:
+        assert await response.read() == b"abc"
+    await user.json("GET", f"/jobs/{job}/content", expect=409)
+
+
 async def test_credit_for_relayed_content_waits_for_its_reader(
     user: User, agent: FakeAgent
 ) -> None:
