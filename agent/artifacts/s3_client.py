@@ -1,11 +1,14 @@
 """Makes obstore clients that know nothing but what they are told. Requests are made elsewhere."""
 
+import atexit
+import time
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.connectors.base import AwsCredentials
-from agent.errors import StoreUnavailable
+from agent.errors import CredentialUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential, S3Store
@@ -15,6 +18,7 @@ _CONNECT = timedelta(seconds=5)
 # obstore would cut a transfer after 30 s in all, however well it goes. The reader may be slow:
 # what bounds a transfer is its job's deadline, and `s3` bounds each block.
 _WHOLE_TRANSFER = timedelta(days=7)
+_EXIT_SECONDS = 0.05
 _RETRY: "RetryConfig" = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=8),
@@ -35,9 +39,12 @@ def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
 
     Raises:
         StoreUnavailable: The file with the CA can't be read.
+        CredentialUnavailable: A credential has characters that no HTTP header can hold.
     """
     from obstore.store import S3Store
 
+    _exit_after_obstore()
+    _require_sendable(credentials)
     region = credentials.region or DEFAULT_REGION
     endpoint, virtual_hosted = _address(bucket, region, credentials.endpoint_url)
     return S3Store(
@@ -53,6 +60,17 @@ def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
         client_options=_client_options(credentials),
         retry_config=_RETRY,
     )
+
+
+@cache
+def _exit_after_obstore() -> None:
+    """Have the end of the process wait a moment for obstore's threads.
+
+    They can't be joined. One that has just handed over a result still has to let go of it, and
+    aborts the process when it finds the interpreter gone: seen in one of ten runs that ended with
+    their first read (https://github.com/PyO3/pyo3-async-runtimes/issues/40).
+    """
+    atexit.register(time.sleep, _EXIT_SECONDS)
 
 
 def _address(bucket: str, region: str, endpoint_url: str | None) -> tuple[str, bool]:
@@ -75,6 +93,13 @@ def _revealed(credentials: AwsCredentials) -> "S3Credential":
         # The connector minds the expiry: newer credentials get a client of their own.
         "expires_at": None,
     }
+
+
+def _require_sendable(credentials: AwsCredentials) -> None:
+    """Refuse what obstore would panic at, such as the newline at the end of a file."""
+    for name, value in _revealed(credentials).items():
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            raise CredentialUnavailable(detail=f"{name} has characters that no header can hold")
 
 
 def _client_options(credentials: AwsCredentials) -> "ClientConfig":

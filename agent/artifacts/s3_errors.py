@@ -31,6 +31,16 @@ _BY_STATUS: Mapping[str, type[JobError]] = {
 _ANSWER = re.compile(r"^ +status: (\d{3}),$(?:.*?<Code>(\w+)</Code>)?", re.MULTILINE | re.DOTALL)
 _ENDED_EARLY = re.compile(r"^ +(?:kind: UnexpectedEof|IncompleteMessage),$", re.MULTILINE)
 
+_CAUSES = (
+    "dns error",
+    "ConnectionRefused",
+    "UnknownIssuer",
+    "InvalidCertificate",
+    "InvalidMessage",
+    "ConnectionReset",
+    "TimedOut",
+)
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -57,7 +67,13 @@ def _ours(error: Exception) -> JobError:
     text = str(error)
     answer = _ANSWER.search(text)
     if answer is None:
-        return Truncated() if _ENDED_EARLY.search(text) else StoreUnavailable(detail="no answer")
+        return Truncated() if _ENDED_EARLY.search(text) else StoreUnavailable(detail=_cause(text))
     status, code = answer.groups()
     kind = AccessDenied if code in _STALE_TOKEN else _BY_STATUS.get(status, StoreUnavailable)
     return kind(detail=code or status)
+
+
+def _cause(text: str) -> str:
+    """Say for a person why there was no answer; obstore buries it in a dump of its structures."""
+    named = next((cause for cause in _CAUSES if cause in text), "of unknown cause")
+    return f"no answer: {named}"

@@ -1,5 +1,9 @@
 """Where a client goes, and that it shows no secret."""
 
+import asyncio
+import sys
+from dataclasses import replace
+
 import pytest
 
 from agent.artifacts.s3_client import make_client
@@ -7,6 +11,21 @@ from agent.connectors.base import AwsCredentials
 from agent.secrets.base import Secret
 
 KEY, TOKEN = Secret("a-secret-access-key-of-a-test"), Secret("a-session-token-of-a-test")
+
+READ_AND_EXIT = """
+import asyncio, contextlib, obstore
+from agent.artifacts.s3_client import make_client
+from agent.connectors.base import AwsCredentials
+from agent.secrets.base import Secret
+
+credentials = AwsCredentials(Secret("k"), Secret("s"), None, None, "http://127.0.0.1:PORT")
+
+async def read():
+    with contextlib.suppress(obstore.exceptions.BaseError):
+        await obstore.get_async(make_client("ml", credentials), "x")
+
+asyncio.run(read())
+"""
 
 
 def credentials(*, region: str | None = None, endpoint_url: str | None = None) -> AwsCredentials:
@@ -37,3 +56,20 @@ def test_client_shows_no_secret() -> None:
     shown = f"{client!r} {client.config} {client.client_options}"
 
     assert not any(secret.reveal() in shown for secret in (KEY, TOKEN))
+
+
+async def test_process_ends_well_right_after_its_last_read() -> None:
+    """obstore's threads abort a process whose interpreter goes away under them."""
+    script = READ_AND_EXIT.replace("PORT", str(free_port()))
+    for _ in range(5):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+        assert await process.wait() == 0
+
+
+def test_newline_at_the_end_of_a_credential() -> None:
+    torn = replace(credentials(), session_token=Secret("token\n"))
+
+    with pytest.raises(CredentialUnavailable) as refusal:
+        make_client("ml", torn)
+
+    assert refusal.value.detail == "token has characters that no header can hold"
