@@ -27,13 +27,18 @@ class ControlPlane:
     inbox: Inbox
     faults: Faults
     recorder: Recorder | None
+    heartbeat_s: float
 
     def instance(self, agent: str, name: str) -> Instance:
         """Return this instance, which is made when it is met for the first time."""
         known = self.directory.get(agent, name)
         if known is None:
             known = Instance(
-                agent, name, jobs=self.jobs, on_capacity=self.dispatcher.capacity_changed
+                agent,
+                name,
+                jobs=self.jobs,
+                on_capacity=self.dispatcher.capacity_changed,
+                heartbeat_s=self.heartbeat_s,
             )
             self.directory.add(known)
         return known
@@ -80,7 +85,9 @@ class ControlPlane:
         self.instance(job.agent or "", job.instance or "").open[job.id] = job
 
 
-def open_plane(directory: Path, *, spool_limit: int, record_frames: Path | None) -> ControlPlane:
+def open_plane(
+    directory: Path, *, spool_limit: int, record_frames: Path | None, heartbeat_s: float = 15.0
+) -> ControlPlane:
     """Open or create the state in *directory*; waits for the disk.
 
     Raises:
@@ -103,4 +110,5 @@ def open_plane(directory: Path, *, spool_limit: int, record_frames: Path | None)
         inbox=Inbox(jobs, shelf, requeue=dispatcher.requeue),
         faults=Faults(),
         recorder=Recorder(record_frames) if record_frames else None,
+        heartbeat_s=heartbeat_s,
     )

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from agent.errors import UsageError
 from control_plane_stub.agents.gate import Gate
+from control_plane_stub.allocator import keep_large_buffers
 from control_plane_stub.plane import ControlPlane, open_plane
 from control_plane_stub.rest.application import application
 from control_plane_stub.rest.auth import api_token
@@ -42,6 +43,8 @@ class ServeOptions:
     """Everything that crosses the agents' links is appended to this file."""
     spool_limit: int = 4 * GIGABYTES
     """So much of one job's content is taken in while nobody reads it, in bytes."""
+    heartbeat_s: float = 15.0
+    """Between two pings of a link; a link without a message for three of them is closed."""
 
 
 async def serve(options: ServeOptions, *, started: Callable[[str], None] | None = None) -> None:
@@ -50,6 +53,7 @@ async def serve(options: ServeOptions, *, started: Callable[[str], None] | None 
     Raises:
         UsageError: A file, an address or the state directory is not usable.
     """
+    keep_large_buffers()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with running(options) as url:
@@ -99,6 +103,7 @@ def _opened(options: ServeOptions) -> tuple[ControlPlane, str, ssl.SSLContext | 
             options.state_dir,
             spool_limit=options.spool_limit,
             record_frames=options.record_frames,
+            heartbeat_s=options.heartbeat_s,
         )
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error

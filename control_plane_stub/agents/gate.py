@@ -80,6 +80,9 @@ class Gate:
         for link, owner in self._links.items():
             if (owner.agent, owner.name) == (agent, instance):
                 link.close("revoked")
+        met = self._plane.directory.get(agent, instance)
+        if met is not None:
+            met.give_up("the instance was revoked")
         return known
 
     async def close(self) -> None:

@@ -26,7 +26,6 @@ from agent.protocol.messages import (
 from agent.protocol.session import Session
 from control_plane_stub.jobs import Job, Jobs
 
-HEARTBEAT_S = 15.0
 SESSION_LIFE_S = 600.0
 DEFAULT_CONCURRENT_JOBS = 16
 CREDIT_STEP = 1024 * 1024
@@ -62,10 +61,17 @@ class Instance:
     """Keeps one conversation over any number of links; the newest link is the one that counts."""
 
     def __init__(
-        self, agent: str, name: str, *, jobs: Jobs, on_capacity: Callable[["Instance"], None]
+        self,
+        agent: str,
+        name: str,
+        *,
+        jobs: Jobs,
+        on_capacity: Callable[["Instance"], None],
+        heartbeat_s: float,
     ) -> None:
         self.agent = agent
         self.name = name
+        self.heartbeat_s = heartbeat_s
         self.hello: Hello | None = None
         self.link: Link | None = None
         self.connected_since: float | None = None
@@ -138,12 +144,19 @@ class Instance:
     def cancel(self, job: Job) -> None:
         """Ask for the end of *job*; its result says how it ended."""
         job.cancelling = True
+        self._jobs.note(job)
         self.post(JobCancel(job=job.id))
 
     def release(self, job: Job) -> None:
         """*job* is not this instance's any more."""
         self.open.pop(job.id, None)
         self._granted.pop(job.id, None)
+
+    def give_up(self, why: str) -> None:
+        """Nobody will hear of its open jobs any more: end them with an unknown outcome."""
+        for job in list(self.open.values()):
+            self.release(job)
+            self._jobs.end(job, Outcome.OUTCOME_UNKNOWN, message=why)
 
     def settle(self, job: str) -> None:
         """Tell the agent that it may forget *job*."""
@@ -187,7 +200,7 @@ class Instance:
             session=known.id,
             resumed=True,
             received=known.session.received,
-            heartbeat_s=HEARTBEAT_S,
+            heartbeat_s=self.heartbeat_s,
             limits=LIMITS,
         )
 
@@ -207,7 +220,7 @@ class Instance:
         return Welcome(
             session=self.conversation.id,
             resumed=False,
-            heartbeat_s=HEARTBEAT_S,
+            heartbeat_s=self.heartbeat_s,
             limits=LIMITS,
             jobs=standings,
         )

@@ -23,7 +23,7 @@ from agent.protocol.messages import (
 )
 from control_plane_stub.agents.faults import Faults
 from control_plane_stub.agents.inbox import Inbox
-from control_plane_stub.agents.instance import HEARTBEAT_S, Conversation, Instance
+from control_plane_stub.agents.instance import Conversation, Instance
 from control_plane_stub.agents.recording import Recorder
 from control_plane_stub.agents.refusals import Refused, close_with
 
@@ -117,7 +117,7 @@ class AgentLink:
         self._instance, self._conversation = instance, instance.conversation
         self._scripted = self._faults.of(instance.agent, self)
         instance.attach(self)
-        self._beat = self._loop.call_later(HEARTBEAT_S, self._heartbeat)
+        self._beat = self._loop.call_later(instance.heartbeat_s, self._heartbeat, instance)
         self.kick()
 
     async def _hello(self) -> Hello:
@@ -135,7 +135,6 @@ class AgentLink:
         assert conversation is not None
         while self._closing is None:
             received = await self._ws.receive()
-            self._heard_at = self._loop.time()
             if self._scripted.active:
                 await self._scripted.incoming(received.data)
             if received.type is WSMsgType.BINARY:
@@ -149,6 +148,7 @@ class AgentLink:
 
     def _take_block(self, instance: Instance, conversation: Conversation, frame: bytes) -> None:
         self._record("in", frame)
+        self._heard_at = self._loop.time()
         block = decode_block(frame)
         if conversation.session.take(block.seq):
             self._inbox.block(instance, conversation, block)
@@ -156,6 +156,7 @@ class AgentLink:
 
     def _take_text(self, instance: Instance, conversation: Conversation, text: str) -> None:
         self._record("in", text)
+        self._heard_at = self._loop.time()
         message: Any = decode(text, FROM_AGENT)
         match message:
             case Numbered():
@@ -172,6 +173,7 @@ class AgentLink:
             case Unknown():
                 if message.seq:
                     conversation.session.take(message.seq)
+                    self._count_unacked(len(text))
                 self._say(Unsupported(of=message.type))
             case Unsupported():
                 log.info("link.unsupported", instance=instance.name, of=message.of)
@@ -192,16 +194,20 @@ class AgentLink:
         self._direct.append(encode(message))
         self.kick()
 
-    def _heartbeat(self) -> None:
-        """Ping; an agent that has said nothing for some beats is gone, whatever TCP says."""
-        if self._loop.time() - self._heard_at > MISSED_BEATS * HEARTBEAT_S:
+    def _heartbeat(self, instance: Instance) -> None:
+        """Ping; an agent without a whole message for some beats is gone, whatever TCP says.
+
+        Pings of the WebSocket itself do not count: they stay healthy while a message drips in byte
+        by byte.
+        """
+        if self._loop.time() - self._heard_at > MISSED_BEATS * instance.heartbeat_s:
             self.close("heartbeat_lost")
             return
         self._pings = 0
         self._number += 1
         self._pinged_at = self._loop.time()
         self._say(Ping(n=self._number))
-        self._beat = self._loop.call_later(HEARTBEAT_S, self._heartbeat)
+        self._beat = self._loop.call_later(instance.heartbeat_s, self._heartbeat, instance)
 
     def _count_unacked(self, size: int) -> None:
         self._unacked_bytes += size

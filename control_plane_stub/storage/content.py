@@ -208,12 +208,13 @@ class Relayed(_Reading):
         self.have += len(piece)
         if not self._abandoned:
             self._pieces.append(piece)
+        self._changed.notify()
         if self._small:
             self._digest.take(piece)
+            done()
         else:
-            self._writer.append(self._digest, piece, _ignored)
-        self._changed.notify()
-        done()
+            # Safe when it is hashed: a reader may be faster than the hash, and memory is bounded.
+            self._writer.append(self._digest, piece, lambda _: done())
 
     def finish(self, done: Callable[[Outcome], None]) -> None:
         if self._small:
@@ -270,7 +271,3 @@ class Relayed(_Reading):
 
     def _may_hand_out(self) -> bool:
         return bool(self._complete) or len(self._pieces) > 1 or self.have != self.size
-
-
-def _ignored(_: Outcome) -> None:
-    """A digest in memory can't fail; the writer wants somebody to tell."""

@@ -114,6 +114,7 @@ class FakeAgent:
         self.session: Session | None = None
         self.session_id: str | None = None
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self.answers_pings = True
         self.open: dict[str, str] = {}
         self.credit: dict[str, int] = {}
         self.posture: dict[str, Any] = {"max_concurrent_jobs": 4}
@@ -231,7 +232,7 @@ class FakeAgent:
         assert self.session is not None
         assert self.ws is not None
         match message:
-            case Ping():
+            case Ping() if self.answers_pings:
                 await self.ws.send(encode(Pong(n=message.n)))
             case Ack():
                 self.session.acknowledged(message.received)

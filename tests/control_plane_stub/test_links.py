@@ -1,6 +1,7 @@
 """Who may connect, and what a link, a session and a restart keep."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent.errors import Outcome
-from agent.protocol.messages import CONNECT_PATH, Enrolled, JobCancel, JobRequest, JobSettled
+from agent.protocol.messages import CONNECT_PATH, Enrolled, JobCancel, JobRequest, JobSettled, Ping
 from tests.control_plane_stub.conftest import User, plane_in
 from tests.control_plane_stub.fake_agent import FakeAgent, Identity, dialled, enroll, ws_url
 
@@ -179,6 +180,41 @@ async def test_a_restart_says_so(tmp_path: Path) -> None:
         agent = await link.__aenter__()
     assert (await agent.ended())[0] == 4504
     await link.__aexit__(None, None, None)
+
+
+async def test_a_silent_link_is_found_by_the_heartbeat(tmp_path: Path) -> None:
+    """An agent that answers no ping is closed after three beats."""
+    async with plane_in(tmp_path, heartbeat_s=0.05) as user:
+        agent = FakeAgent(user.base, await user.enrolled(Identity()))
+        async with agent.connected():
+            await agent.next(Ping)
+            agent.answers_pings = False
+            assert (await agent.ended())[0] == 4008
+
+
+async def test_the_round_trip_is_measured(tmp_path: Path) -> None:
+    async with plane_in(tmp_path, heartbeat_s=0.05) as user:
+        agent = FakeAgent(user.base, await user.enrolled(Identity()))
+        async with agent.connected():
+            await agent.next(Ping)
+            await agent.next(Ping)
+            (shown,) = (await user.json("GET", "/agents"))["agents"][0]["instances"]
+            assert 0 < shown["round_trip_ms"] < 1000
+
+
+async def test_a_flood_of_pings_is_dropped(user: User, agent: FakeAgent) -> None:
+    assert agent.ws is not None
+    with suppress(ConnectionClosed):
+        for _ in range(200):
+            await agent.ws.ping()
+    assert (await agent.ended())[0] == 4029
+
+
+async def test_jobs_of_a_revoked_instance_end(user: User, agent: FakeAgent) -> None:
+    job = await user.submit()
+    await agent.next(JobRequest)
+    await user.json("DELETE", "/agents/prod-eu/instances/one")
+    assert (await user.ended(job))["state"] == "outcome_unknown"
 
 
 async def test_broken_frames_drop_the_link_with_a_reason(user: User, agent: FakeAgent) -> None:
