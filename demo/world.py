@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -168,11 +169,11 @@ class World:
             "telemetry": {"listen": f"127.0.0.1:{self.health_port}"},
         }  # fmt: skip
 
-    def start_agent(self) -> None:
-        """Start the agent, or start it again; wait until it is ready for jobs."""
+    def start_agent(self, *, wait: bool = True) -> None:
+        """Start the agent, or start it again; with *wait* until it is ready for jobs."""
         self.agent = spawn(
             self.agent_command("run"),
-            ready=self.agent_is_ready,
+            ready=self.agent_is_ready if wait else _at_once,
             log=self.directory / "agent.log",
             env={**os.environ, **ALLOCATOR},
         )
@@ -246,6 +247,11 @@ class World:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return str(answer.read().decode())
 
+    def agent_connects(self) -> int:
+        """Return how many connections of this process the control plane has welcomed and lost."""
+        found = re.findall(r'link_connects_total{outcome="connected"} (\d+)', self.agent_metrics())
+        return int(found[0]) if found else 0
+
     def agent_command(self, *arguments: str) -> list[str]:
         """Return the agent's command line with this world's configuration."""
         return [sys.executable, "-m", "agent", *arguments, "-c", str(self.config_file)]
@@ -273,3 +279,7 @@ class World:
             path = self.directory / name
             path.write_text(value)
             path.chmod(0o600)
+
+
+def _at_once() -> bool:
+    return True

@@ -7,6 +7,7 @@ carries the same object as the body of an HTTP response with the status of this 
 
 import json
 from dataclasses import dataclass
+from typing import NoReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def understand(text: str, *, code: int | None = None, status: int | None = None)
 
 def _parsed(text: str) -> tuple[str | None, float | None]:
     try:
-        body = json.loads(text) if len(text) <= 4096 else None
+        body = json.loads(text, parse_constant=_no_constant) if len(text) <= 4096 else None
     except (ValueError, RecursionError):
         return None, None
     if not isinstance(body, dict):
@@ -84,4 +85,10 @@ def _parsed(text: str) -> tuple[str | None, float | None]:
     named = reason if isinstance(reason, str) and reason in CLOSE_POLICIES else None
     if isinstance(retry_after, bool) or not isinstance(retry_after, int | float):
         return named, None
-    return named, min(max(float(retry_after), 0.0), LONGEST_RETRY_AFTER)
+    # Bounded before it becomes a float: an integer may be too large for one.
+    return named, float(min(max(retry_after, 0), LONGEST_RETRY_AFTER))
+
+
+def _no_constant(name: str) -> NoReturn:
+    """NaN would pass every comparison of the back-off, and make it spin."""
+    raise ValueError(name)

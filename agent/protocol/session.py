@@ -15,6 +15,9 @@ YOUNG_BYTES = 512 * 1024
 """A stream that has sent less than this goes before older ones, so that a small one never waits for
 bulk."""
 
+MOST_EARLY_CREDITS = 4096
+"""Jobs whose credit is remembered before their content begins; bounds what a peer makes us keep."""
+
 Frame = str | bytes
 
 
@@ -60,6 +63,7 @@ class Session:
         self._replay: deque[_Sent] = deque()
         self._urgent: deque[Numbered] = deque()
         self._streams: dict[str, _Stream] = {}
+        self._early_credit: dict[str, int] = {}
         self.unacked_bytes = 0
         """Data in blocks, sent and not yet acknowledged."""
         self.text_backlog = 0
@@ -134,7 +138,9 @@ class Session:
 
     def open_stream(self, job: str, *, offset: int = 0) -> None:
         """Begin the content of *job* at *offset*, with the initial credit behind it."""
-        self._streams[job] = _Stream(job, offset, offset + self.limits.credit_bytes)
+        early = self._early_credit.pop(job, 0)
+        credit = max(early, offset + self.limits.credit_bytes)
+        self._streams[job] = _Stream(job, offset, credit)
 
     def offer(self, job: str, block: bytes | memoryview) -> None:
         """Queue the next bytes of the content of *job*; no copy is made before they are sent."""
@@ -145,6 +151,7 @@ class Session:
 
     def finish(self, job: str, last: Numbered) -> None:
         """Queue the last message of *job* behind its blocks, and end its stream with it."""
+        self._early_credit.pop(job, None)
         stream = self._streams.get(job)
         if stream is None:
             self.post(last)
@@ -153,13 +160,21 @@ class Session:
 
     def drop_stream(self, job: str) -> None:
         """Forget what *job* has queued; what is sent stays sent. Idempotent."""
+        self._early_credit.pop(job, None)
         self._streams.pop(job, None)
 
     def grant(self, job: str, up_to: int) -> None:
-        """The content of *job* may be sent up to byte *up_to*; never takes credit back."""
+        """The content of *job* may be sent up to byte *up_to*; never takes credit back.
+
+        May come before the stream is opened, as for a job that is begun again.
+        """
         stream = self._streams.get(job)
         if stream is not None:
             stream.credit = max(stream.credit, up_to)
+            return
+        self._early_credit[job] = max(up_to, self._early_credit.pop(job, 0))
+        if len(self._early_credit) > MOST_EARLY_CREDITS:
+            del self._early_credit[next(iter(self._early_credit))]
 
     def backlog(self, job: str) -> int:
         """Return how many bytes of *job* are queued and not yet sent."""

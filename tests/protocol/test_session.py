@@ -15,7 +15,7 @@ from agent.protocol.messages import (
     Numbered,
     Trailer,
 )
-from agent.protocol.session import YOUNG_BYTES, Frame, Session
+from agent.protocol.session import MOST_EARLY_CREDITS, YOUNG_BYTES, Frame, Session
 
 SMALL = Limits(window_bytes=65536, block_bytes=1024, credit_bytes=4096)
 
@@ -134,6 +134,25 @@ def test_credit_is_never_taken_back():
     session.offer("a", bytes(8192))
 
     assert 8192 == sum(len(read(frame).data) for frame in frames(session))
+
+
+def test_credit_may_come_before_the_content_begins():
+    """As when a job is begun again: its standing and its credit are told in one breath."""
+    session = Session(SMALL)
+    session.grant("a", 9000)
+    session.open_stream("a")
+    session.offer("a", bytes(10_000))
+
+    assert 9000 == sum(len(read(frame).data) for frame in frames(session))
+
+
+def test_credit_for_jobs_that_never_come_is_bounded():
+    session = Session(SMALL)
+
+    for n in range(2 * MOST_EARLY_CREDITS):
+        session.grant(str(n), 1)
+
+    assert len(session._early_credit) == MOST_EARLY_CREDITS
 
 
 def test_content_in_flight_never_exceeds_the_window():
