@@ -38,7 +38,7 @@ class Backoff:
         ceiling = min(self.longest, self.first * 2 ** min(self._failures, 32))
         self._failures += 1
         if final:
-            return max(retry_after or 0.0, FINAL_WAIT) * self.draw(0.5, 1.0)
+            retry_after = max(retry_after or 0.0, FINAL_WAIT)
         if retry_after:
             return retry_after + self.draw(0.0, max(ceiling, retry_after / 4))
         return self.draw(0.0, ceiling)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from websockets.asyncio.client import connect
+from websockets.datastructures import Headers
 from websockets.exceptions import (
     InvalidHandshake,
     InvalidProxy,
@@ -22,7 +23,7 @@ from websockets.typing import Subprotocol
 
 from agent.errors import AgentError, LinkRefused, UsageError
 from agent.link.connection import LinkConnection
-from agent.protocol.close_reasons import understand
+from agent.protocol.close_reasons import LONGEST_RETRY_AFTER, understand
 from agent.protocol.codec import MAX_TEXT_BYTES
 from agent.protocol.messages import SUBPROTOCOL
 
@@ -168,14 +169,19 @@ _PROXY_STATUS = {
 }
 
 
-def _refused(status: int, body: bytes, headers: Mapping[str, str]) -> AgentError:
+def _refused(status: int, body: bytes, headers: Headers) -> AgentError:
     refusal = understand(body[:4096].decode("utf-8", "replace"), status=status)
-    retry_after = refusal.retry_after
-    header = headers.get("Retry-After", "")
-    if retry_after is None and header.isdecimal() and len(header) < 6:
-        retry_after = float(header)
+    retry_after = _seconds(headers) if refusal.retry_after is None else refusal.retry_after
     reason = refusal.reason if refusal.reason != "unexplained" else f"http_{status}"
     return LinkRefused(reason, final=refusal.final, retry_after=retry_after)
+
+
+def _seconds(headers: Headers) -> float | None:
+    """Return what Retry-After names in seconds, if it does so once; dates are not understood."""
+    match headers.get_all("Retry-After"):
+        case [value] if value.isdecimal() and len(value) < 6:
+            return min(float(value), LONGEST_RETRY_AFTER)
+    return None
 
 
 async def hang_up(connection: LinkConnection, *, code: int = 1000, reason: str = "") -> None:

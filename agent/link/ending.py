@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent.errors import LinkRefused
 from agent.link.connection import LinkConnection
 from agent.protocol.close_reasons import understand
 
@@ -14,6 +15,11 @@ ADVICE = {
     "bad_request": "the address in control_plane.url is no agent end point",
 }
 
+NOT_A_CONTROL_PLANE = (
+    "what answered at control_plane.url is no control plane; "
+    "is the path right, and what stands in front of it?"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -24,6 +30,18 @@ class End:
     message: str = ""
     final: bool = False
     retry_after: float | None = None
+
+
+def refused(refusal: LinkRefused) -> End:
+    """Say what a refusal before the upgrade means to a person."""
+    unexplained = NOT_A_CONTROL_PLANE if refusal.reason.startswith("http_") else ""
+    return End(
+        refusal.reason,
+        "refused",
+        ADVICE.get(refusal.reason, unexplained),
+        refusal.final,
+        refusal.retry_after,
+    )
 
 
 def closed(connection: LinkConnection) -> End:

@@ -18,7 +18,7 @@ from agent.link.backoff import Backoff
 from agent.link.channel import Channel
 from agent.link.connection import LinkConnection
 from agent.link.dial import DialFailed, Endpoint, dial, hang_up
-from agent.link.ending import ADVICE, End, closed
+from agent.link.ending import End, closed, refused
 from agent.protocol.close_reasons import CLOSE_POLICIES, describe
 from agent.protocol.codec import Unknown, decode, encode
 from agent.protocol.messages import (
@@ -89,6 +89,7 @@ class Link:
         self._introduction = introduction
         self._backoff = backoff
         self._session_id: str | None = None
+        self._welcomed_at: float | None = None
         self._pongs: dict[int, asyncio.Future[None]] = {}
         self.up = False
         """Whether the control plane has welcomed us on the present connection."""
@@ -102,12 +103,11 @@ class Link:
     async def run(self, work: Work) -> None:
         """Stay connected until cancelled, and then hang up."""
         while True:
-            started = time.monotonic()
             end = await self._connect_once(work)
             self.last_refusal = end.reason
             metrics.link_connects.labels(end.outcome).inc()
             delay = self._backoff.delay(
-                lasted=time.monotonic() - started if end.outcome == "connected" else 0.0,
+                lasted=0.0 if self._welcomed_at is None else time.monotonic() - self._welcomed_at,
                 retry_after=end.retry_after,
                 final=end.final,
             )
@@ -116,6 +116,7 @@ class Link:
             await asyncio.sleep(delay)
 
     async def _connect_once(self, work: Work) -> End:
+        self._welcomed_at = None
         proof = self._identity.proof(
             self._endpoint.url, now=time.time(), nonce=secrets.token_urlsafe(16)
         )
@@ -123,9 +124,7 @@ class Link:
         try:
             connection = await dial(self._endpoint, headers, version=self._introduction().version)
         except LinkRefused as exc:
-            return End(
-                exc.reason, "refused", ADVICE.get(exc.reason, ""), exc.final, exc.retry_after
-            )
+            return refused(exc)
         except DialFailed as exc:
             return End(exc.outcome, exc.outcome, str(exc))
         try:
@@ -184,7 +183,7 @@ class Link:
             self._session_id = welcome.session
             self._channel.renew(welcome.limits)
             work.new_session(welcome.jobs)
-        self.up, self.last_refusal = True, None
+        self.up, self.last_refusal, self._welcomed_at = True, None, time.monotonic()
         metrics.link_up.set(1)
         log.info("link.up", session=welcome.session, resumed=welcome.resumed)
         return welcome.heartbeat_s
