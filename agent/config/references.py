@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from agent.artifact_uri import ArtifactUri
 from agent.config.origins import Key
 from agent.config.problems import Problem
-from agent.config.settings import SecretReference
+from agent.secret_reference import SecretReference
 
 Tree = dict[str, object]
 

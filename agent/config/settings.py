@@ -1,6 +1,5 @@
 """What can be configured: one frozen tree. Reading files and the environment is `load`'s part."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -17,13 +16,13 @@ from pydantic import (
 
 from agent.artifact_uri import ArtifactUri
 from agent.config.units import Duration, Size
+from agent.secret_reference import SecretReference
 
 Parameter = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 # Written out, since the guard reads settings and must not reach the protocol through them.
 _CONNECT_PATH = "/agent/v1/connect"
-_REFERENCE = re.compile(r"secret://([A-Za-z0-9][A-Za-z0-9._-]*)/([^#\s]+)(?:#([^#\s]+))?")
 
 
 class Part(BaseModel):
@@ -32,30 +31,6 @@ class Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
     )
-
-
-class SecretReference(Part):
-    """``secret://STORE/PATH#FIELD``: where a secret stands, never the secret."""
-
-    store: str
-    path: str
-    field: str | None = None
-
-    @classmethod
-    def parse(cls, text: object) -> object:
-        """Read the URL form; a value that is not one is refused without being repeated."""
-        if not isinstance(text, str):
-            return text
-        match = _REFERENCE.fullmatch(text)
-        if match is None:
-            raise ValueError(
-                "should be a reference such as secret://vault/ml/s3#access_key_id; "
-                "a secret itself never stands in the configuration"
-            )
-        return cls(store=match[1], path=match[2], field=match[3])
-
-    def __str__(self) -> str:
-        return f"secret://{self.store}/{self.path}" + (f"#{self.field}" if self.field else "")
 
 
 def _reference_schema(schema: dict[str, Any]) -> None:

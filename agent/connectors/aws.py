@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from agent.config.settings import SecretReference
 from agent.connectors.base import AwsCredentials, Identity
 from agent.connectors.cache import CredentialCache
 from agent.connectors.sts import Endpoint, HostCredentials, Role, Sts
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
+from agent.secret_reference import SecretReference
 from agent.secrets.resolver import SecretResolver
 from agent.telemetry.logs import get_logger
 

@@ -5,7 +5,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from agent.config.settings import Pipeline, SecretReference
+from agent.config.settings import Pipeline
 from agent.config.settings import ProcessPipeline as ProcessSettings
 from agent.errors import UsageError
 from agent.pipelines.base import PipelineRunner
@@ -13,6 +13,7 @@ from agent.pipelines.parameters import Command
 from agent.pipelines.process import ProcessPipeline, ProcessRunner
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.runners import PipelineRunners
+from agent.secret_reference import SecretReference
 from agent.secrets.base import Secret
 
 ENTRY_POINTS = "cloud_agent.pipeline_runners"

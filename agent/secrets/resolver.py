@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.config.settings import SecretReference
 from agent.errors import CredentialUnavailable
+from agent.secret_reference import SecretReference
 from agent.secrets.base import Secret, SecretStore, SecretValue
 from agent.secrets.fields import WHOLE
 from agent.secrets.single_flight import SingleFlight

@@ -3,8 +3,8 @@
 import pytest
 
 from agent.config import settings
-from agent.config.settings import SecretReference
 from agent.errors import UsageError
+from agent.secret_reference import SecretReference
 from agent.secrets.open import open_secret_stores
 
 

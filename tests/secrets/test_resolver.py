@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
-from agent.config.settings import SecretReference
 from agent.errors import CredentialUnavailable
+from agent.secret_reference import SecretReference
 from agent.secrets.resolver import OpenStore, SecretResolver
 from tests.doubles.secret_stores import MemorySecretStore
 

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from agent.config import settings
-from agent.config.settings import SecretReference
 from agent.errors import CredentialUnavailable
+from agent.secret_reference import SecretReference
 from agent.secrets.open import open_secret_stores
 from agent.secrets.vault.token import TokenLogin
 from tests.waiting import until

@@ -1,0 +1,33 @@
+"""Where a secret stands, as the configuration writes it: never the secret."""
+
+import re
+
+from pydantic import BaseModel, ConfigDict
+
+_REFERENCE = re.compile(r"secret://([A-Za-z0-9][A-Za-z0-9._-]*)/([^#\s]+)(?:#([^#\s]+))?")
+
+
+class SecretReference(BaseModel):
+    """``secret://STORE/PATH#FIELD``: where a secret stands, never the secret."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    store: str
+    path: str
+    field: str | None = None
+
+    @classmethod
+    def parse(cls, text: object) -> object:
+        """Read the URL form; a value that is not one is refused without being repeated."""
+        if not isinstance(text, str):
+            return text
+        match = _REFERENCE.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                "should be a reference such as secret://vault/ml/s3#access_key_id; "
+                "a secret itself never stands in the configuration"
+            )
+        return cls(store=match[1], path=match[2], field=match[3])
+
+    def __str__(self) -> str:
+        return f"secret://{self.store}/{self.path}" + (f"#{self.field}" if self.field else "")
