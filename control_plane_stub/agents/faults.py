@@ -1,7 +1,6 @@
 """Scripted faults on agents' links: nowhere else we misbehave on purpose."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from itertools import count
 from typing import Annotated, Literal, Protocol
@@ -10,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.protocol.close_reasons import CLOSE_POLICIES
 from agent.protocol.messages import Name
+from control_plane_stub.agents.garbage import Frame, GarbageName, garbage
 
-Frame = str | bytes
 FaultName = Literal["cut", "stall", "refuse", "delay", "duplicate", "reorder", "garbage"]
-GarbageName = Literal["malformed", "oversized", "nested", "gap", "binary"]
 _NOT_NUMBERED = ('{"type":"welcome"', '{"type":"ack"', '{"type":"ping"', '{"type":"pong"')
 
 
@@ -140,7 +138,7 @@ class LinkFaults:
                 return _reordered(script, frames)
             case "garbage":
                 script.left -= 1
-                return [*frames, _garbage(script.fault.garbage)]
+                return [*frames, garbage(script.fault.garbage)]
             case "refuse":
                 return frames
         return frames
@@ -235,17 +233,3 @@ def _reordered(script: ScriptedFault, frames: list[Frame]) -> list[Frame]:
     held, script.held = script.held, None
     script.left -= 1
     return [*frames, held]
-
-
-def _garbage(kind: GarbageName) -> Frame:
-    match kind:
-        case "malformed":
-            return '{"type":"job.request","seq":'
-        case "oversized":
-            return json.dumps({"type": "job.request", "seq": 1, "kind": "x" * 2_000_000})
-        case "nested":
-            return '{"type":"job.request","parameters":' + "[" * 5000 + "]" * 5000 + "}"
-        case "gap":
-            return json.dumps({"type": "job.cancel", "seq": 2**40, "job": "x"})
-        case "binary":
-            return b"\xff\x00\x01"

@@ -19,10 +19,13 @@ from agent.protocol.messages import (
     JobResult,
     Numbered,
 )
-from control_plane_stub.agents.instance import LIMITS, Conversation, Instance
+from control_plane_stub.agents.conversation import Conversation
+from control_plane_stub.agents.instance import LIMITS, Instance
 from control_plane_stub.jobs import Job, Jobs
-from control_plane_stub.storage.content import Content, Kept, Relayed, next_bytes
+from control_plane_stub.storage.content import Content, next_bytes
 from control_plane_stub.storage.joblog import JobLog as LogFile
+from control_plane_stub.storage.kept import Kept
+from control_plane_stub.storage.relayed import Relayed
 from control_plane_stub.storage.spool import Outcome as Stored
 from control_plane_stub.storage.spool import Writer
 

@@ -6,10 +6,7 @@ What its messages do to jobs is in `inbox`; frames and sockets are in `link`.
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from agent.errors import Outcome, ProtocolError
 from agent.protocol.messages import (
@@ -24,6 +21,7 @@ from agent.protocol.messages import (
     Welcome,
 )
 from agent.protocol.session import Session
+from control_plane_stub.agents.conversation import Conversation, Link
 from control_plane_stub.jobs import Job, Jobs
 
 SESSION_LIFE_S = 600.0
@@ -31,30 +29,6 @@ DEFAULT_CONCURRENT_JOBS = 16
 CREDIT_STEP = 1024 * 1024
 """Credit is told in steps, not for each byte that was read."""
 LIMITS = Limits()
-
-
-class Link(Protocol):
-    """The connection an instance has at the moment."""
-
-    def kick(self) -> None:
-        """Send what the session has to send; does not wait."""
-
-    def close(self, reason: str) -> None:
-        """Hang up with a close reason; does not wait."""
-
-
-@dataclass(slots=True, eq=False)
-class Conversation:
-    """One session, and which of its blocks are not in safe hands yet."""
-
-    id: str
-    session: Session
-    unsafe: deque[int] = field(default_factory=deque)
-
-    @property
-    def safe(self) -> int:
-        """The highest number that may be acknowledged."""
-        return self.unsafe[0] - 1 if self.unsafe else self.session.received
 
 
 class Instance:

@@ -21,9 +21,11 @@ from agent.protocol.messages import (
     Pong,
     Unsupported,
 )
+from control_plane_stub.agents.acks import AckPacer
+from control_plane_stub.agents.conversation import Conversation
 from control_plane_stub.agents.faults import Faults
 from control_plane_stub.agents.inbox import Inbox
-from control_plane_stub.agents.instance import Conversation, Instance
+from control_plane_stub.agents.instance import Instance
 from control_plane_stub.agents.recording import Recorder
 from control_plane_stub.agents.refusals import Refused, close_with
 
@@ -31,9 +33,6 @@ log = structlog.get_logger()
 
 HELLO_TIMEOUT = 10.0
 MISSED_BEATS = 3
-ACK_BYTES = 512 * 1024
-ACK_FRAMES = 64
-ACK_DELAY = 0.02
 PINGS_PER_BEAT = 50
 """WebSocket pings an agent may send per heartbeat before we take it for an attack."""
 
@@ -63,9 +62,7 @@ class AgentLink:
         self._flushing: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._beat: asyncio.TimerHandle | None = None
-        self._ack_timer: asyncio.TimerHandle | None = None
-        self._ack_due = False
-        self._unacked_bytes = self._unacked_frames = 0
+        self._acks = AckPacer(self.kick)
         self._pings = self._number = 0
         self._pinged_at = self._heard_at = self._loop.time()
         self.ended = asyncio.Event()
@@ -152,7 +149,7 @@ class AgentLink:
         block = decode_block(frame)
         if conversation.session.take(block.seq):
             self._inbox.block(instance, conversation, block)
-        self._count_unacked(len(frame))
+        self._acks.count(len(frame))
 
     def _take_text(self, instance: Instance, conversation: Conversation, text: str) -> None:
         self._record("in", text)
@@ -162,7 +159,7 @@ class AgentLink:
             case Numbered():
                 if conversation.session.take(message.seq):
                     self._inbox.message(instance, message)
-                self._count_unacked(len(text))
+                self._acks.count(len(text))
             case Ack():
                 conversation.session.acknowledged(message.received)
                 self.kick()
@@ -173,7 +170,7 @@ class AgentLink:
             case Unknown():
                 if message.seq:
                     conversation.session.take(message.seq)
-                    self._count_unacked(len(text))
+                    self._acks.count(len(text))
                 self._say(Unsupported(of=message.type))
             case Unsupported():
                 log.info("link.unsupported", instance=instance.name, of=message.of)
@@ -209,20 +206,6 @@ class AgentLink:
         self._say(Ping(n=self._number))
         self._beat = self._loop.call_later(instance.heartbeat_s, self._heartbeat, instance)
 
-    def _count_unacked(self, size: int) -> None:
-        self._unacked_bytes += size
-        self._unacked_frames += 1
-        if self._unacked_bytes >= ACK_BYTES or self._unacked_frames >= ACK_FRAMES:
-            self._ack_due = True
-            self.kick()
-        elif self._ack_timer is None:
-            self._ack_timer = self._loop.call_later(ACK_DELAY, self._ack_now)
-
-    def _ack_now(self) -> None:
-        self._ack_timer = None
-        self._ack_due = True
-        self.kick()
-
     async def _flush(self) -> None:
         try:
             while self._closing is None and (frame := self._next_frame()) is not None:
@@ -241,15 +224,9 @@ class AgentLink:
             return self._direct.popleft()
         if self._conversation is None:
             return None
-        if self._ack_due and (ack := self._ack(self._conversation)) is not None:
+        if (ack := self._acks.take(self._conversation)) is not None:
             return encode(ack)
         return self._conversation.session.next_frame()
-
-    def _ack(self, conversation: Conversation) -> Ack | None:
-        # It stays due while blocks are on their way to the disk; their writer kicks us.
-        self._ack_due = bool(conversation.unsafe)
-        self._unacked_bytes = self._unacked_frames = 0
-        return conversation.session.ack(conversation.safe)
 
     async def _send(self, frame: Frame) -> None:
         self._record("out", frame)
@@ -263,9 +240,9 @@ class AgentLink:
             self._recorder.frame(direction, frame)
 
     async def _end(self, instance: Instance) -> None:
-        for timer in (self._beat, self._ack_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._beat is not None:
+            self._beat.cancel()
+        self._acks.stop()
         self._scripted.detach(self)
         instance.detach(self)
         if self._flushing is not None:

@@ -10,7 +10,7 @@ from control_plane_stub.plane import ControlPlane
 from control_plane_stub.rest import content_response
 from control_plane_stub.rest.errors import ApiError
 from control_plane_stub.rest.models import FetchRequest, read_model
-from control_plane_stub.storage.content import HASHED_AT_ONCE, Relayed
+from control_plane_stub.storage.relayed import HASHED_AT_ONCE, Relayed
 
 LATE_S = 2.0
 """So long after the deadline we wait for the agent to say so itself."""

@@ -11,8 +11,10 @@ from agent.errors import ProtocolError, UsageError
 from agent.protocol.messages import JobRequest
 from control_plane_stub.server import ServeOptions, running
 from control_plane_stub.signals import Signal
-from control_plane_stub.storage.content import ContentAborted, Kept, Relayed, next_bytes
+from control_plane_stub.storage.content import ContentAborted, next_bytes
 from control_plane_stub.storage.database import Database
+from control_plane_stub.storage.kept import Kept
+from control_plane_stub.storage.relayed import Relayed
 from control_plane_stub.storage.spool import Writer
 from tests.control_plane_stub.conftest import User
 from tests.control_plane_stub.fake_agent import FakeAgent
