@@ -104,6 +104,13 @@ def _add_serve(verbs: _Verbs) -> None:
     serve.add_argument(
         "--record-frames", metavar="F", type=Path, help="append every frame of every link to F"
     )
+    serve.add_argument(
+        "--heartbeat",
+        metavar="TIME",
+        type=seconds,
+        default=15.0,
+        help="between two pings of a link: 500ms, 5s (default: 15s)",
+    )
 
 
 def _add_join_token(verbs: _Verbs) -> None:

@@ -28,6 +28,7 @@ def run_server(options: argparse.Namespace) -> None:
         tls_key=options.tls_key,
         client_ca=options.client_ca,
         record_frames=options.record_frames,
+        heartbeat_s=options.heartbeat,
     )
     asyncio.run(serve(serve_options, started=lambda url: _welcome(url, token_file)))
 
