@@ -14,6 +14,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isinf
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
@@ -92,7 +93,7 @@ def decode(text: str, known: Mapping[str, type[M]]) -> M | Unknown:
 
     Raises:
         ProtocolError: Not one JSON object, too large, too deep, too many items, a key twice, a
-            number that is no finite JSON number, or fields that do not fit the type. The message
+            number that is no finite JSON number, half a character, or fields that do not fit the type. The message
             repeats no input.
     """
     raw = parse_object(text)
@@ -125,6 +126,7 @@ def parse_object(text: str) -> dict[str, Any]:
             object_pairs_hook=items.unique,
             parse_constant=_no_constant,
             parse_int=_bounded_int,
+            parse_float=_finite,
         )
     except RecursionError:
         raise ProtocolError("a text frame is nested too deeply") from None
@@ -133,6 +135,8 @@ def parse_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError("a text frame is not a JSON object")
     _check_shape(value)
+    if "\\u" in text:
+        _check_text(value)
     return value
 
 
@@ -160,6 +164,21 @@ def _bounded_int(digits: str) -> int:
     if len(digits) > MAX_INTEGER_DIGITS:
         raise ProtocolError("a text frame has a number with too many digits")
     return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if isinf(value):
+        raise ProtocolError("a text frame has a number that is too large")
+    return value
+
+
+def _check_text(value: Any) -> None:
+    """Refuse half a surrogate pair, which could be neither logged, hashed nor sent again."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ProtocolError("a text frame has half a character") from None
 
 
 def _check_shape(value: Any) -> None:
