@@ -4,12 +4,14 @@ connection."""
 import asyncio
 from collections import deque
 
+from agent.errors import ProtocolError
 from agent.protocol.codec import encode
 from agent.protocol.messages import Limits, Message, Numbered
 from agent.protocol.session import Frame, Session
 from agent.telemetry import metrics
 
 TEXT_BACKLOG = 1024 * 1024
+LOOSE_BACKLOG = 1024
 
 
 class Channel:
@@ -70,7 +72,13 @@ class Channel:
         self.changed()
 
     def say(self, message: Message) -> None:
-        """Queue a message that belongs to the link and not to the session."""
+        """Queue a message that belongs to the link and not to the session.
+
+        Raises:
+            ProtocolError: The peer asks for answers and does not read them.
+        """
+        if len(self._loose) >= LOOSE_BACKLOG:
+            raise ProtocolError("answers were asked for and not read", reason="rate_limited")
         self._loose.append(message)
         self._changed.set()
 
