@@ -139,7 +139,7 @@ class Jobs:
             self.add(Job(**record))
 
     def add(self, job: Job) -> None:
-        """Take in a new job; it is stored by `save`."""
+        """Take in a new job; it is stored by `insert`, or when it ends."""
         job.feed = self.feed
         self.open[job.id] = job
         if job.idempotency_key is not None:
@@ -151,6 +151,10 @@ class Jobs:
         saved = self._store.save_job(job.record(), ended=job.has_ended)
         saved.add_done_callback(_report)
         return saved
+
+    def insert(self, job: Job) -> asyncio.Future[None]:
+        """Store a new job; raises `sqlite3.IntegrityError` when its idempotency key is taken."""
+        return self._store.save_job(job.record(), ended=False)
 
     def note(self, job: Job) -> None:
         """Store how far *job* is, where its end is not all that is stored of it."""

@@ -20,7 +20,7 @@ from control_plane_stub.rest.auth import api_token
 
 log = structlog.get_logger()
 
-GIGABYTES = 1024**3
+GIBIBYTE = 1024**3
 GRACE_S = 2.0
 """So long requests may go on after the links were closed."""
 
@@ -41,7 +41,7 @@ class ServeOptions:
     """Agents then need a certificate of this issuer, beside their own key."""
     record_frames: Path | None = None
     """Everything that crosses the agents' links is appended to this file."""
-    spool_limit: int = 4 * GIGABYTES
+    spool_limit: int = 4 * GIBIBYTE
     """So much of one job's content is taken in while nobody reads it, in bytes."""
     heartbeat_s: float = 15.0
     """Between two pings of a link; a link without a message for three of them is closed."""

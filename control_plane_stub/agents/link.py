@@ -114,6 +114,7 @@ class AgentLink:
         self._instance, self._conversation = instance, instance.conversation
         self._scripted = self._faults.of(instance.agent, self)
         instance.attach(self)
+        log.info("link.welcomed", agent=instance.agent, instance=instance.name)
         self._beat = self._loop.call_later(instance.heartbeat_s, self._heartbeat, instance)
         self.kick()
 
@@ -245,6 +246,7 @@ class AgentLink:
         self._acks.stop()
         self._scripted.detach(self)
         instance.detach(self)
+        log.info("link.down", agent=instance.agent, instance=instance.name)
         if self._flushing is not None:
             self._flushing.cancel()
         try:

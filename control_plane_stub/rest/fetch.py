@@ -31,7 +31,7 @@ class FetchApi:
             async with asyncio.timeout(wanted.deadline_s + LATE_S):
                 return await self._answer(request, job)
         except TimeoutError:
-            if request.transport is not None and job.content is not None and job.content.have:
+            if request.transport is not None and _may_have_begun(job):
                 request.transport.abort()
             raise ApiError(504, "deadline", "no answer within the deadline", job=job.id) from None
         finally:
@@ -50,6 +50,11 @@ class FetchApi:
         assert isinstance(content, Relayed)
         body = b"".join(content.taken_whole() or ())
         return web.Response(body=body, headers=content_response.headers_of(job))
+
+
+def _may_have_begun(job: Job) -> bool:
+    """Whether a part of the answer may be on its way: then it can't become another answer."""
+    return job.content is not None and (job.content.size or 0) > HASHED_AT_ONCE
 
 
 def _job(wanted: FetchRequest) -> Job:

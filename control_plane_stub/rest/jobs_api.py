@@ -42,7 +42,10 @@ class JobsApi:
             # A client that hangs up must not leave a stored job that nobody offers to agents.
             await asyncio.shield(self._store(job))
         except sqlite3.IntegrityError:
-            raise ApiError(409, "duplicate_conflict", "the same key is being submitted") from None
+            # Another request with the same key was stored between our look and our insert.
+            known = await self._plane.jobs.find_by_key(wanted.idempotency_key or "")
+            assert known is not None
+            return _created(known, wanted)
         return answer(JobCreated(id=job.id), status=202)
 
     async def list_jobs(self, request: web.Request) -> web.Response:
@@ -106,7 +109,7 @@ class JobsApi:
         return job
 
     async def _store(self, job: Job) -> None:
-        await self._plane.jobs.save(job)
+        await self._plane.jobs.insert(job)
         self._plane.submit(job)
 
 

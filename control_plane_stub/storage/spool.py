@@ -47,8 +47,11 @@ class AppendedFile:
         self._descriptor: int | None = None
         self._sha256 = hashlib.sha256()
         self._seen_old = False
+        self._discarded = False
 
     def take(self, piece: bytes | memoryview) -> None:
+        if self._discarded:
+            return
         if self._descriptor is None:
             self._hash_what_is_there()
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -66,7 +69,8 @@ class AppendedFile:
         return self._sha256.hexdigest()
 
     def discard(self) -> None:
-        """Close and remove the file; in the writer's thread, as the other methods."""
+        """Close and remove the file, and take nothing more; in the writer's thread as well."""
+        self._discarded = True
         self.finish()
         self._path.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -220,6 +221,41 @@ async def test_the_same_idempotency_key_is_the_same_job(user: User) -> None:
     changed = {"kind": "fetch-artifact"} | body | {"parameters": {"uri": "s3://b/other"}}
     answer = await user.json("POST", "/jobs", json=changed, expect=409)
     assert answer["error"]["reason"] == "duplicate_conflict"
+
+
+async def test_a_race_of_one_idempotency_key_has_one_winner(user: User) -> None:
+    body = {"agent": "nobody", "idempotency_key": "k1"}
+    ids = await asyncio.gather(*(user.submit(**body) for _ in range(20)))
+    assert len(set(ids)) == 1
+
+
+async def test_a_failed_job_leaves_no_bytes_behind(
+    user: User, agent: FakeAgent, tmp_path: Path
+) -> None:
+    job = await user.submit()
+    await agent.next(JobRequest)
+    await agent.accept(job)
+    await agent.begin(job, bytes(MEBIBYTE))
+    await agent.finish(job, outcome=Outcome.FAILED, reason=Reason.STORE_UNAVAILABLE)
+    await user.ended(job)
+    other = await user.submit()
+    await agent.serve((await agent.next(JobRequest)).job, b"abc")
+    await user.ended(other)
+
+    assert [path.name for path in (tmp_path / "state" / "content").iterdir()] == [other]
+
+
+async def test_an_object_that_changed_is_never_mixed(user: User, agent: FakeAgent) -> None:
+    """The second announcement has another entity tag than the bytes that are here."""
+    job = await user.submit()
+    await agent.next(JobRequest)
+    await agent.accept(job)
+    await agent.begin(job, bytes(1000))
+    await user.until(job, lambda view: view["progress"]["bytes"] == 1000)
+    await agent.begin(job, bytes(1000), etag="v2")
+
+    assert (await agent.next(JobCancel)).job == job
+    assert (await user.ended(job))["reason"] == "changed"
 
 
 async def test_lists_are_newest_first_and_filtered(user: User) -> None:
