@@ -1,11 +1,12 @@
 """Which instances there are, and which of them gets the next job. Nothing here waits."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 
-from agent.errors import Outcome
+from agent.errors import Outcome, Reason
 from control_plane_stub.agents.instance import Instance
 from control_plane_stub.jobs import Job, Jobs
 
@@ -57,13 +58,19 @@ class Dispatcher:
         self._labelled: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
-        """Queue *job*, which goes out at once when somebody has room."""
+        """Queue *job*, which goes out at once when somebody has room.
+
+        When nobody takes it within its deadline, it ends as timed out.
+        """
         if job.labels:
             self._labelled.append(job)
             self._offer_labelled()
         else:
             self._named.setdefault(job.agent or "", deque()).append(job)
             self._offer_named(job.agent or "")
+        if job.deadline_s is not None and job.state == "queued":
+            left = max(0.0, job.created + job.deadline_s - time.time())
+            asyncio.get_running_loop().call_later(left, self._expire, job)
 
     def requeue(self, job: Job, delay: float) -> None:
         """Queue *job* again in *delay* seconds."""
@@ -87,6 +94,11 @@ class Dispatcher:
             self._jobs.end(job, Outcome.CANCELLED)
         elif not job.cancelling:
             owner.cancel(job)
+
+    def _expire(self, job: Job) -> None:
+        if job.state == "queued":
+            text = "no agent took the job within its deadline"
+            self._jobs.end(job, Outcome.TIMED_OUT, reason=Reason.DEADLINE, message=text)
 
     def _offer_named(self, agent: str) -> None:
         queue = self._named.get(agent)

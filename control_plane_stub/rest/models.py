@@ -40,6 +40,7 @@ class JobSubmission(_Addressed):
     kind: Annotated[str, Field(min_length=1, max_length=64)]
     parameters: dict[str, JsonValue] = {}
     deadline_s: DeadlineSeconds | None = None
+    """From the moment the agent takes it in; so long it also waits for an agent with room."""
     idempotency_key: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     """The same key again is answered with the same job."""
     content: Literal["keep", "relay"] = "keep"

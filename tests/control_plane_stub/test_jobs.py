@@ -199,6 +199,11 @@ async def test_cancelling_a_running_job(user: User, agent: FakeAgent) -> None:
     assert (await user.ended(job))["state"] == "cancelled"
 
 
+async def test_a_queued_job_waits_no_longer_than_its_deadline(user: User) -> None:
+    view = await user.ended(await user.submit(agent="nobody", deadline_s=0.05))
+    assert (view["state"], view["reason"]) == ("timed_out", "deadline")
+
+
 async def test_cancelling_a_queued_job(user: User) -> None:
     job = await user.submit(agent="nobody")
     await user.json("POST", f"/jobs/{job}/cancel", expect=202)
