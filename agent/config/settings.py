@@ -49,14 +49,18 @@ class ClientCertificate(Part):
     """A certificate for mutual TLS, PEM files."""
 
     cert_file: Path
+    """The certificate, and those between it and the CA."""
     key_file: Path
+    """Its private key, without a passphrase."""
 
 
 class Backoff(Part):
     """Delays between attempts to connect: doubled each time, and each drawn between 0 and that."""
 
     first: Duration = 0.5
+    """The bound of the first delay."""
     longest: Duration = 30.0
+    """The bound that doubling ends at."""
     stable_after: Duration = 10.0
     """A connection that lasted so long begins again at `first`."""
 
@@ -156,9 +160,13 @@ class VaultAppRole(Part):
 
     method: Literal["approle"]
     role_id: str | None = None
+    """The role id itself, which is no secret."""
     role_id_file: Path | None = None
+    """Or the file that holds it."""
     secret_id_file: Path
+    """Read at every login, so that it can be rotated."""
     mount: str = "approle"
+    """Where the AppRole method is mounted."""
 
 
 class VaultSecretStore(Part):
@@ -168,15 +176,19 @@ class VaultSecretStore(Part):
     address: str
     """As https://vault:8200; http:// only to a loopback address, or with allow_plaintext."""
     ca_file: Path | None = None
+    """PEM file with the private CA that signed Vault's certificate."""
     namespace: str | None = None
+    """Of Vault Enterprise and OpenBao."""
     mount: str = "secret"
     """Where references are looked up, a KV engine of version 1 or 2, found out by itself."""
     engine: Literal["auto", "kv1", "kv2", "dynamic"] = "auto"
     """``dynamic`` reads the path as it stands, as for database/creds/ROLE, and keeps its lease."""
     auth: Annotated[VaultToken | VaultAppRole, Field(discriminator="method")]
+    """How the agent logs in."""
     cache: Duration = 300.0
     """How long a value without a lease is kept."""
     allow_plaintext: bool = False
+    """Permit http:// to an address that is not loopback."""
 
     @model_validator(mode="after")
     def _address_is_safe(self) -> Self:
@@ -193,7 +205,9 @@ class FileSecretStore(Part):
 
     type: Literal["file"]
     root: Path
+    """A reference names a file below it; no link leads out."""
     cache: Duration = 30.0
+    """How long a value is kept before its file is read again."""
 
 
 class EnvSecretStore(Part):
@@ -201,7 +215,9 @@ class EnvSecretStore(Part):
 
     type: Literal["env"]
     prefix: str = ""
+    """A reference names the rest of the variable's name."""
     cache: Duration = 300.0
+    """How long a value is kept."""
 
 
 SecretStore = Annotated[
@@ -217,16 +233,25 @@ class AwsConnector(Part):
     """``sts-token`` holds a token the customer issued; ``session-token`` has STS issue one from a
     key; ``iam-role`` assumes `role_arn`; ``implicit`` is what the host offers."""
     region: str | None = None
+    """Default: us-east-1; with `implicit`, what the host's AWS configuration says."""
     endpoint_url: str | None = None
+    """Of an S3-compatible store; default: AWS."""
     sts_endpoint_url: str | None = None
     """Default: `endpoint_url` where that is set, else AWS."""
     ca_file: Path | None = None
+    """PEM file with the private CA that signed their certificates."""
     access_key_id: Reference | None = None
+    """Not for `implicit`; `iam-role` does without where the host offers a key."""
     secret_access_key: Reference | None = None
+    """Goes with `access_key_id`."""
     session_token: Reference | None = None
+    """For `sts-token`."""
     role_arn: str | None = None
+    """For `iam-role`."""
     session_name: str = "cloud-agent"
+    """What the assumed role's session is called in AWS's own logs."""
     external_id: str | None = None
+    """What the role's trust policy may ask for."""
     session_policy: dict[str, JsonValue] | None = None
     """Narrows the assumed role."""
     duration: Duration = 3600.0
@@ -253,8 +278,11 @@ class ArtifactStore(Part):
     """A place where artifacts live; every artifact below *uri* is read through it."""
 
     name: Name
+    """For people, logs and check-connector."""
     uri: str
+    """As s3://bucket/prefix or file:///directory; no two stores have the same."""
     connector: str | None = None
+    """Required for s3://, of no use for file://."""
 
     @model_validator(mode="after")
     def _uri_is_valid(self) -> Self:
@@ -270,15 +298,18 @@ class ProcessPipeline(Part):
     """A pipeline that is a local command."""
 
     name: Name
+    """What a job names."""
     runner: Literal["process"]
     command: Annotated[list[str], Field(min_length=1)]
     """Started without a shell; ``{parameter}`` stands for its value, within one argument."""
     directory: Path = Path("/")
+    """Where the command starts."""
     parameters: dict[Parameter, dict[str, JsonValue]] = {}
     """A JSON Schema for each parameter; one without a default is required."""
     environment: dict[str, Reference | str] = {}
     """Added to PATH, HOME, LANG and CLOUD_AGENT_RUN_ID; the pipeline sees nothing else."""
     timeout: Duration = 86400.0
+    """A run that lasts longer is stopped."""
     stop_grace: Duration = 10.0
     """Between the request to end and the kill."""
     log_limit: Size = 64 * 1024 * 1024
@@ -295,10 +326,15 @@ class PolicyRule(Part):
     """
 
     allow: list[str] | Literal["*"] | None = None
+    """Kinds of jobs, or "*" for all."""
     deny: list[str] | Literal["*"] | None = None
+    """The same; a deny wins over every allow, whatever their order."""
     artifacts: list[str] | None = None
+    """Patterns of URIs, as in s3://bucket/prod/** or **/pii/**."""
     pipelines: list[str] | None = None
+    """Patterns of names, as in train-*."""
     connectors: list[str] | None = None
+    """Patterns of names, too."""
     max_bytes: Size | None = None
     """With allow only: the largest content of one job."""
 
@@ -315,13 +351,16 @@ class Policy(Part):
     """What the control plane may ask for: nothing, unless a rule allows it and none denies it."""
 
     rules: list[PolicyRule] = []
+    """Their order does not matter, but for which allow sets `max_bytes`: the first that matches."""
 
 
 class Log(Part):
     """The agent's own log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the agent's own events; libraries are held at warning."""
     format: Literal["json", "console"] = "json"
+    """Lines for programs, or for people."""
 
 
 class Telemetry(Part):
