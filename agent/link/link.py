@@ -192,8 +192,10 @@ class Link:
         if welcome.session != self._session_id:
             raise ProtocolError("a session was resumed that is not ours")
         session = self._channel.session
-        session.limits = welcome.limits
+        # Should the two sides not fit, then never again: the next hello asks for a new session.
+        self._session_id = None
         session.resume(welcome.received)
+        session.limits, self._session_id = welcome.limits, welcome.session
         self._channel.changed()
 
     async def _read(self, connection: LinkConnection, work: Work) -> None:

@@ -111,7 +111,7 @@ class ScriptedLink:
     async def silence(self) -> None:
         """Read and say nothing, as behind a router that has forgotten the connection."""
         self.connection.transport.pause_reading()
-        await asyncio.get_running_loop().create_future()
+        await asyncio.wait({self.connection.connection_lost_waiter})
 
     async def end(self) -> tuple[int, str]:
         """Wait until the agent has closed; return its close code and reason."""
@@ -130,16 +130,27 @@ class ScriptedLink:
     async def drip(self, frame: bytes, *, every: float) -> None:
         """Write *frame* byte by byte, for as long as somebody takes it."""
         for position in range(len(frame)):
+            if self.lost:
+                return
             self.write_raw(frame[position : position + 1])
-            await asyncio.wait({self.connection.connection_lost_waiter}, timeout=every)
+            await self.pause(every)
 
     async def drip_fragments(self, *, every: float) -> None:
         """Begin a message and go on with it, one fragment of one byte after the other."""
         opcode = Opcode.TEXT
-        while not self.connection.connection_lost_waiter.done():
+        while not self.lost:
             self.write_raw(wire_frame(b"a", opcode=opcode, fin=False))
             opcode = Opcode.CONT
-            await asyncio.wait({self.connection.connection_lost_waiter}, timeout=every)
+            await self.pause(every)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the agent is gone."""
+        return self.connection.transport.is_closing()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, or until the agent is gone."""
+        await asyncio.wait({self.connection.connection_lost_waiter}, timeout=seconds)
 
     def flood_pings(self, count: int) -> None:
         """Send WebSocket pings as fast as the socket takes them."""
