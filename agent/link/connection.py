@@ -23,7 +23,7 @@ class LinkConnection(ClientConnection):
 
     flooded = False
     bytes_since_message = 0
-    """Received since the last whole message; tells a dripping peer from a silent one."""
+    """Bytes of messages since the last whole one; tells a dripping peer from a silent one."""
     _allowance = float(CONTROL_FRAMES_BURST)
     _counted_at = 0.0
 
@@ -37,6 +37,8 @@ class LinkConnection(ClientConnection):
         if not isinstance(event, Frame):
             return
         if event.opcode in (Opcode.PING, Opcode.PONG):
+            # A control frame in the middle of a message is none of its bytes.
+            self.bytes_since_message -= 2 + len(event.data)
             self._count_control_frame(time.monotonic())
         elif event.fin:
             self.bytes_since_message = 0

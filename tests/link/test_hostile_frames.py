@@ -11,6 +11,8 @@ from tests.doubles.scripted_control_plane import ScriptedLink, running, welcomed
 from tests.link.agents import connecting
 from tests.waiting import until
 
+NO_UTF8 = b"\x81\x02\xff\xfe"
+
 
 def request(seq: object = 1, **fields: object) -> dict[str, object]:
     return {"type": "job.request", "seq": seq, "job": "j-1", "kind": "fetch-artifact"} | fields
@@ -139,7 +141,7 @@ async def test_fragments_do_not_add_up_past_the_limit(identity):
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x83\x00", b"\xff\xff\xff\xff", b"\x81\x81\x00\x00\x00\x00\x00", b"\x80\x00", b"\x81\x02\xff\xfe"],
+    [b"\x83\x00", b"\xff\xff\xff\xff", b"\x81\x81\x00\x00\x00\x00\x00", b"\x80\x00", NO_UTF8],
     ids=["opcode", "reserved bits", "masked", "no beginning", "no UTF-8"],
 )  # fmt: skip
 async def test_broken_web_socket_frames_are_a_broken_protocol(identity, data):
