@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import structlog
+import uvloop
 
 from control_plane_stub.server import ServeOptions, serve
 
@@ -30,7 +31,8 @@ def run_server(options: argparse.Namespace) -> None:
         record_frames=options.record_frames,
         heartbeat_s=options.heartbeat,
     )
-    asyncio.run(serve(serve_options, started=lambda url: _welcome(url, token_file)))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(serve_options, started=lambda url: _welcome(url, token_file)))
 
 
 def _welcome(url: str, token_file: Path) -> None:
