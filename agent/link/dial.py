@@ -86,7 +86,7 @@ async def dial(endpoint: Endpoint, headers: Mapping[str, str], *, version: str) 
     )
     try:
         connection = await connecting
-    except (OSError, InvalidHandshake, InvalidProxy, EOFError) as exc:
+    except (OSError, InvalidHandshake, InvalidProxy, EOFError, ValueError) as exc:
         raise _explained(exc, endpoint) from None
     assert isinstance(connection, LinkConnection)
     if connection.subprotocol != SUBPROTOCOL:
@@ -127,11 +127,12 @@ def _explained(exc: Exception, endpoint: Endpoint) -> AgentError:
         case InvalidProxyStatus(response=response):
             text = _PROXY_STATUS.get(response.status_code, _PROXY_REFUSED)
             return DialFailed(text.format(response.status_code), outcome="proxy")
-        case ProxyError() | InvalidProxy():
-            return DialFailed(
-                "the proxy refused the connection or its password; see control_plane.proxy",
-                outcome="proxy",
-            )
+        case InvalidProxy() | UnicodeDecodeError():
+            return DialFailed(_NO_PROXY, outcome="proxy")
+        case ProxyError():
+            # What SOCKS says is one of a few fixed sentences.
+            said = exc.__cause__ if type(exc) is ProxyError else "no answer of an HTTP proxy"
+            return DialFailed(f"{_PROXY_FAILED} ({said})", outcome="proxy")
         case ssl.SSLCertVerificationError(verify_message=message):
             return DialFailed(
                 f"the certificate at control_plane.url is not trusted: {message}; for a private "
@@ -143,29 +144,46 @@ def _explained(exc: Exception, endpoint: Endpoint) -> AgentError:
             return DialFailed(f"TLS with control_plane.url failed: {reason}", outcome="tls")
         case TimeoutError():
             return DialFailed(f"no answer within {OPEN_TIMEOUT:.0f} s", outcome="timeout")
-        case socket.gaierror():
+        case ConnectionResetError() if endpoint.url.startswith("wss:"):
+            return DialFailed(_HUNG_UP, outcome="tls")
+        case OSError() if endpoint.proxy:
+            return DialFailed(f"{_PROXY_FAILED} ({_text(exc)})", outcome="proxy")
+        case socket.gaierror() | UnicodeError():
             return DialFailed("the host name in control_plane.url is unknown here", outcome="dns")
         case OSError():
-            text = exc.strerror or type(exc).__name__
-            return DialFailed(f"could not connect: {text}", outcome="unreachable")
+            return DialFailed(f"could not connect: {_text(exc)}", outcome="unreachable")
+        case ValueError():
+            # Only the port of the proxy is still unchecked here; the error's text shows what
+            # stands in its place, which may be the password.
+            return DialFailed(_NO_PROXY, outcome="proxy")
         case _ if endpoint.url.startswith("wss:") and isinstance(exc.__cause__, EOFError | OSError):
-            return DialFailed(
-                "the server closed during the handshake; it may require a client certificate "
-                "(control_plane.client_certificate), or there is no WebSocket at that address",
-                outcome="tls",
-            )
+            return DialFailed(_HUNG_UP, outcome="tls")
     return DialFailed(
         "the server did not answer as a WebSocket server; is the path in control_plane.url right?",
         outcome="protocol",
     )
 
 
+def _text(exc: OSError) -> str:
+    return exc.strerror or str(exc) or type(exc).__name__
+
+
+_HUNG_UP = (
+    "the server closed during the handshake; it may require a client certificate "
+    "(control_plane.client_certificate), know no TLS 1.2, or be no WebSocket server with TLS"
+)
+_NO_PROXY = "the address of the proxy is none; see control_plane.proxy, or HTTPS_PROXY"
+_PROXY_FAILED = "no way to the control plane through the proxy; see control_plane.proxy"
+_PROXY_LOGIN = "the proxy wants a user and password ({}); put them into control_plane.proxy"
+_PROXY_UNREACHABLE = "the proxy could not reach the control plane ({})"
 _PROXY_REFUSED = "the proxy answered {}; it may not allow this host and port"
 _PROXY_STATUS = {
-    407: "the proxy wants a user and password ({}); put them into control_plane.proxy",
-    502: "the proxy could not reach the control plane ({})",
-    503: "the proxy could not reach the control plane ({})",
-    504: "the proxy could not reach the control plane ({})",
+    401: _PROXY_LOGIN,
+    407: _PROXY_LOGIN,
+    500: _PROXY_UNREACHABLE,
+    502: _PROXY_UNREACHABLE,
+    503: _PROXY_UNREACHABLE,
+    504: _PROXY_UNREACHABLE,
 }
 
 

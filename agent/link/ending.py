@@ -23,13 +23,17 @@ NOT_A_CONTROL_PLANE = (
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How one attempt ended; *outcome* is a label of the metric, *retry_after* is in seconds."""
+    """How one attempt ended; *outcome* is a label of the metric, *retry_after* is in seconds.
+
+    *local*: a person has to mend something on this host, and then the next attempt can help.
+    """
 
     reason: str
     outcome: str = "connected"
     message: str = ""
     final: bool = False
     retry_after: float | None = None
+    local: bool = False
 
 
 def refused(refusal: LinkRefused) -> End:

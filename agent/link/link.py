@@ -12,7 +12,7 @@ from typing import Protocol
 
 from websockets.exceptions import ConnectionClosed
 
-from agent.errors import LinkRefused, ProtocolError
+from agent.errors import LinkRefused, ProtocolError, UsageError
 from agent.identity import Identity
 from agent.link.backoff import Backoff
 from agent.link.channel import Channel
@@ -111,7 +111,7 @@ class Link:
                 retry_after=end.retry_after,
                 final=end.final,
             )
-            level = log.error if end.final else log.warning
+            level = log.error if end.final or end.local else log.warning
             level("link.down", reason=end.reason, message=end.message, retry_in=round(delay, 2))
             await asyncio.sleep(delay)
 
@@ -127,6 +127,9 @@ class Link:
             return refused(exc)
         except DialFailed as exc:
             return End(exc.outcome, exc.outcome, str(exc))
+        except UsageError as exc:
+            # Certificates are rotated under a running agent: a bad moment must not end it.
+            return End("tls", "tls", str(exc), local=True)
         try:
             return await self._serve(connection, work)
         finally:
