@@ -5,13 +5,17 @@ here.
 """
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -38,6 +42,8 @@ class Identity:
     def load_or_create(cls, state_dir: Path, agent: str) -> Self:
         """Return the identity in *state_dir*; make its key there when there is none. Idempotent.
 
+        Processes may call it at the same time, and get the same key; they wait for each other.
+
         Raises:
             UsageError: The directory can't be written, or the key file is no key or readable by
                 others.
@@ -45,9 +51,10 @@ class Identity:
         path = state_dir / KEY_FILE
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not path.exists():
-                _write_private(path, _pem(Ed25519PrivateKey.generate()))
-            key = _read_key(path)
+            with _locked(state_dir):
+                if not path.exists():
+                    _write_private(path, _pem(Ed25519PrivateKey.generate()))
+                key = _read_key(path)
         except OSError as exc:
             raise UsageError(
                 f"agent.state_dir: {path} can't be used ({exc.strerror}); "
@@ -105,7 +112,7 @@ def _read_key(path: Path) -> Ed25519PrivateKey:
         )
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except ValueError:
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it wants a password.
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(f"{path} holds no Ed25519 key; remove it and enroll again")
@@ -113,7 +120,10 @@ def _read_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Write *content* so that a crash leaves the old file or the new one, readable by us alone."""
+    """Write *content* so that a crash leaves the old file or the new one, readable by us alone.
+
+    On disk, name and all, when it returns: the control plane is told of the key right after.
+    """
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -121,6 +131,25 @@ def _write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.rename(path)
+    with _opened(path.parent) as directory:
+        os.fsync(directory)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Let processes that start together make one key and not two. A crash ends the lock."""
+    with _opened(directory) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _pem(key: Ed25519PrivateKey) -> bytes:
