@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from agent.errors import LinkRefused, ProtocolError, Unreachable, UsageError
 from agent.identity import Identity
+from agent.link.connection import LinkConnection
 from agent.link.dial import DialFailed, Endpoint, dial, hang_up
 from agent.protocol.close_reasons import understand
 from agent.protocol.codec import decode, encode
@@ -23,6 +24,7 @@ from agent.protocol.messages import (
 
 ANSWER_TIMEOUT = 20.0
 LONGEST_TOKEN = 512
+NO_ANSWER = "the control plane gave no valid answer to the enrolment"
 
 
 def read_join_token(path: Path) -> str:
@@ -48,36 +50,46 @@ async def enroll(endpoint: Endpoint, identity: Identity, join_token: str, *, ver
 
     Raises:
         LinkRefused: The token is wrong, used by another key, or expired; or try again later.
-        Unreachable: No answer.
+        Unreachable: No answer, or none that says that this very key is registered. It may be.
+        UsageError: The configured address or a certificate file can't be used.
     """
-    url = enrolment_url(endpoint.url)
-    proof = identity.proof(url, now=time.time(), nonce=secrets.token_urlsafe(16))
-    headers = {"Authorization": f"Bearer {proof}"}
     request = Enroll(
         agent=identity.agent,
         instance=identity.instance,
         public_key=identity.public_key,
         join_token=join_token,
     )
+    connection = await _connected(endpoint, identity, version)
     try:
-        connection = await dial(replace(endpoint, url=url), headers, version=version)
+        answer = await _answer(connection, request)
+    finally:
+        await hang_up(connection)
+    if answer != Enrolled(agent=identity.agent, instance=identity.instance):
+        raise Unreachable(NO_ANSWER)
+
+
+async def _connected(endpoint: Endpoint, identity: Identity, version: str) -> LinkConnection:
+    url = enrolment_url(endpoint.url)
+    proof = identity.proof(url, now=time.time(), nonce=secrets.token_urlsafe(16))
+    headers = {"Authorization": f"Bearer {proof}"}
+    try:
+        return await dial(replace(endpoint, url=url), headers, version=version)
     except DialFailed as exc:
         raise Unreachable(str(exc)) from None
+
+
+async def _answer(connection: LinkConnection, request: Enroll) -> object:
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             await connection.send(encode(request))
-            answer = decode(str(await connection.recv()), FROM_CONTROL_PLANE)
+            return decode(str(await connection.recv()), FROM_CONTROL_PLANE)
+    except (TimeoutError, ProtocolError):
+        raise Unreachable(NO_ANSWER) from None
     except ConnectionClosed:
         refusal = understand(connection.close_reason or "", code=connection.close_code)
-        raise LinkRefused(
-            refusal.reason, final=refusal.final, retry_after=refusal.retry_after
-        ) from None
-    except (TimeoutError, ProtocolError):
-        raise Unreachable("the control plane gave no valid answer to the enrolment") from None
-    finally:
-        await hang_up(connection)
-    if not isinstance(answer, Enrolled) or answer.instance != identity.instance:
-        raise Unreachable("the control plane gave no valid answer to the enrolment")
+    if refusal.reason == "unexplained":
+        raise Unreachable(NO_ANSWER)
+    raise LinkRefused(refusal.reason, final=refusal.final, retry_after=refusal.retry_after)
 
 
 def enrolment_url(connect_url: str) -> str:
