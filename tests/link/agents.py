@@ -54,17 +54,30 @@ class Agent(NamedTuple):
         assert not self.task.done(), self.task
 
 
+def new_link(
+    endpoint: Endpoint | str,
+    identity: Identity,
+    *,
+    channel: Channel | None = None,
+    backoff: Backoff | None = None,
+) -> Link:
+    """A link that waits to be run."""
+    return Link(
+        Endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
+        identity,
+        channel=channel or Channel(),
+        introduction=lambda: INTRODUCTION,
+        backoff=backoff or Impatient(),
+    )
+
+
 @asynccontextmanager
 async def connecting(
     endpoint: Endpoint | str, identity: Identity, *, backoff: Backoff | None = None
 ) -> AsyncIterator[Agent]:
     """Run a link until the end of the block. It must still be running then: it never gives up."""
-    if isinstance(endpoint, str):
-        endpoint = Endpoint(endpoint)
     channel, work, backoff = Channel(), Work(), backoff or Impatient()
-    link = Link(
-        endpoint, identity, channel=channel, introduction=lambda: INTRODUCTION, backoff=backoff
-    )
+    link = new_link(endpoint, identity, channel=channel, backoff=backoff)
     task = asyncio.create_task(link.run(work))
     try:
         yield Agent(link, channel, work, backoff, task)
