@@ -32,9 +32,16 @@ class CheckConnector(Parameters):
 
 
 def _asks(params: CheckConnector, tools: Tools) -> PolicyRequest:
+    """Name what is to be checked; a store that does not exist fits no pattern.
+
+    So who may not check stores can't find out their names either.
+    """
     if params.connector is not None:
         return PolicyRequest(NAME, connector=params.connector)
-    return PolicyRequest(NAME, artifact=tools.artifacts.root_of(params.artifact_store or ""))
+    try:
+        return PolicyRequest(NAME, artifact=tools.artifacts.root_of(params.artifact_store or ""))
+    except NotFound:
+        return PolicyRequest(NAME)
 
 
 async def _run(params: CheckConnector, tools: Tools, _: Ticket) -> AsyncGenerator[Output]:
