@@ -45,13 +45,15 @@ class MessageSink:
         self._offset = offset
 
     async def content(self, content: Content) -> None:
+        """Announce it; the media type is free text of the object's owner, the etag is compared."""
+        media_type = content.media_type
         self._outbox.open_stream(self._job, offset=self._offset)
         self._outbox.post(
             JobContent(
                 job=self._job,
                 size=content.size,
                 etag=content.etag,
-                media_type=content.media_type,
+                media_type=self._redact(media_type) if media_type is not None else None,
             )
         )
 
