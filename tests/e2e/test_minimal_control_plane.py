@@ -106,7 +106,7 @@ async def test_a_join_token_serves_one_key_only(plane, join_token, tmp_path):
     command = [*intruder.command("enroll"), "--join-token-file", intruder.token_file]
     ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
 
-    assert Exit.REFUSED == ended.returncode
+    assert Exit.FAILED == ended.returncode
     assert "join_token_rejected" in ended.stderr
 
 
