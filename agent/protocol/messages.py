@@ -95,7 +95,7 @@ class Limits(Part):
 
     window_bytes: Annotated[int, Field(ge=65536)] = 4 * 1024 * 1024
     """Data in blocks that is sent and not yet acknowledged, over all jobs."""
-    block_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
+    block_bytes: Annotated[int, Field(ge=1024)] = 512 * 1024
     text_bytes: Annotated[int, Field(ge=4096)] = 1024 * 1024
     credit_bytes: Count = 1024 * 1024
     """Each job's credit before the first `Credit`."""
