@@ -1,6 +1,8 @@
 """A WebSocket connection that counts its bytes and gives up on a peer that floods it with control
 frames."""
 
+import asyncio
+import socket
 import time
 
 from websockets.asyncio.client import ClientConnection
@@ -11,6 +13,9 @@ from agent.telemetry import metrics
 
 CONTROL_FRAMES_PER_SECOND = 20
 CONTROL_FRAMES_BURST = 200
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes beyond what the network carries. With megabytes of it, a heartbeat on a
+slow line would wait behind them for longer than the control plane's patience and ours."""
 
 
 class LinkConnection(ClientConnection):
@@ -26,6 +31,12 @@ class LinkConnection(ClientConnection):
     """Bytes of messages since the last whole one; tells a dripping peer from a silent one."""
     _allowance = float(CONTROL_FRAMES_BURST)
     _counted_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
         metrics.link_received.inc(len(data))

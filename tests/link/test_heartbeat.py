@@ -1,6 +1,7 @@
 """A connection that is no longer one is found; one that is merely busy is left alone."""
 
 import asyncio
+import socket
 import time
 
 from structlog.testing import capture_logs
@@ -161,6 +162,20 @@ async def test_our_pong_answers_their_ping(identity):
     assert answers == [0, 7, 2**63 - 1]
 
 
+def small_receive_buffer(link: ScriptedLink) -> None:
+    """Make the socket hold little, as a slow line does."""
+    sock = link.connection.transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+
+
+async def blocks_before_the_next_ping(link: ScriptedLink) -> list[int]:
+    """Take frames up to the next ping; return the sizes of the blocks among them."""
+    sizes = [0]
+    while (frame := await link.receive())["type"] != "ping":
+        sizes.append(len(frame.get("data", b"")))
+    return sizes
+
+
 async def stream(agent, blocks: int) -> None:
     block = bytes(256 * 1024)
     agent.channel.open_stream("j-1", offset=0)
@@ -193,3 +208,27 @@ async def test_the_heartbeat_goes_on_beside_a_saturated_link(identity):
 
     assert len(plane.links) == 1
     assert blocks > 20
+
+
+async def test_a_beat_does_not_wait_behind_all_that_was_sent(identity):
+    """On a slow line megabytes of content may be under way; the kernel must not hoard them, or the
+    beat behind them comes too late and a healthy link is dropped, again and again."""
+    ahead = []
+
+    async def script(link: ScriptedLink) -> None:
+        small_receive_buffer(link)
+        await link.greet(heartbeat_s=1.0, limits={"credit_bytes": 2**40})
+        await link.expect("block")
+        link.connection.transport.pause_reading()
+        await link.pause(1.2)
+        link.connection.transport.resume_reading()
+        ahead.extend(await blocks_before_the_next_ping(link))
+        await link.stay()
+
+    async with running(script) as plane, connecting(plane.url, identity) as agent:
+        await agent.up()
+        bulk = asyncio.create_task(stream(agent, 100))
+        await until(lambda: ahead)
+        bulk.cancel()
+
+    assert sum(ahead) < 1_500_000
