@@ -159,8 +159,10 @@ class Session:
             stream.queue.append(last)
 
     def drop_stream(self, job: str) -> None:
-        """Forget what *job* has queued; what is sent stays sent. Idempotent."""
-        self._early_credit.pop(job, None)
+        """Forget what *job* has queued; what is sent stays sent. Idempotent.
+
+        Credit that came early is kept: it is for the next attempt at the job.
+        """
         self._streams.pop(job, None)
 
     def grant(self, job: str, up_to: int) -> None:

@@ -146,6 +146,18 @@ def test_credit_may_come_before_the_content_begins():
     assert 9000 == sum(len(read(frame).data) for frame in frames(session))
 
 
+def test_credit_is_kept_when_a_former_attempt_at_the_job_ends():
+    """In a new session it may come before the attempt of the old one has been cancelled."""
+    session = Session(Limits(credit_bytes=2))
+    session.grant("j", 5)
+    session.drop_stream("j")
+
+    session.open_stream("j", offset=1)
+    session.offer("j", b"12345678")
+
+    assert b"1234" == b"".join(read(frame).data for frame in frames(session))
+
+
 def test_credit_for_jobs_that_never_come_is_bounded():
     session = Session(SMALL)
 
