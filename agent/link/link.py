@@ -153,6 +153,7 @@ class Link:
             broken = ProtocolError("no welcome in time", reason="heartbeat_lost")
         except* ProtocolError as group:
             broken = _first(group)
+        _raise_if_cancelled()
         if broken is None:
             return closed(connection)
         code = CLOSE_POLICIES[broken.reason].code
@@ -269,6 +270,13 @@ class Link:
     async def _send(self, connection: LinkConnection, frame: str | bytes) -> None:
         metrics.link_sent.inc(len(frame))
         await connection.send(frame)
+
+
+def _raise_if_cancelled() -> None:
+    """Before Python 3.13, a TaskGroup that is cancelled while one of its tasks fails forgets it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _first(group: BaseExceptionGroup[ProtocolError]) -> ProtocolError:

@@ -110,7 +110,7 @@ async def test_what_lasted_is_counted_from_the_welcome(identity):
     async with running(late_and_short) as plane, connecting(plane.url, identity) as agent:
         await until(lambda: plane.links)
         asyncio.get_running_loop().call_later(0.2, started.set)
-        await agent.up()
+        await until(lambda: agent.backoff.asked)
 
     assert 0 < agent.backoff.asked[0].lasted < 0.15
 

@@ -1,6 +1,8 @@
 """What travels at a connect: the proof, the hello, the welcome."""
 
+import asyncio
 import base64
+import functools
 import json
 import time
 
@@ -10,8 +12,8 @@ from structlog.testing import capture_logs
 
 from agent.link import link as link_module
 from agent.telemetry import metrics
-from tests.doubles.scripted_control_plane import ScriptedLink, running
-from tests.link.agents import connecting
+from tests.doubles.scripted_control_plane import ScriptedLink, Work, running, wire_frame
+from tests.link.agents import connecting, new_link
 from tests.waiting import until
 
 
@@ -168,3 +170,38 @@ async def test_a_link_that_is_ended_hangs_up(identity):
         await until(lambda: plane.ended)
 
     assert plane.ended == [(1001, "")]
+
+
+class CancelledMeanwhile(Work):
+    """Cancels the link some turns of the loop after a job came in."""
+
+    def __init__(self, turns: int) -> None:
+        super().__init__()
+        self.turns = turns
+        self.task: asyncio.Task[None] | None = None
+
+    def deliver(self, message: object) -> None:
+        self._turn(self.turns)
+
+    def _turn(self, left: int) -> None:
+        step = functools.partial(self._turn, left - 1) if left else self.task.cancel
+        asyncio.get_running_loop().call_soon(step)
+
+
+@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize("ending", [b"\x88\x02\x03\xe8", b"\x81\x02no"], ids=["close", "garbage"])
+async def test_it_can_be_ended_while_it_ends_by_itself(identity, ending, turns):
+    """However the two coincide, the agent that shuts down does not hang."""
+    work = CancelledMeanwhile(turns)
+
+    async def script(link: ScriptedLink) -> None:
+        await link.greet()
+        request = b'{"type":"job.request","seq":1,"job":"j-1","kind":"k"}'
+        link.write_raw(wire_frame(request) + ending)
+        await link.stay()
+
+    async with running(script) as plane:
+        work.task = asyncio.create_task(new_link(plane.url, identity).run(work))
+        await asyncio.wait({work.task}, timeout=3)
+
+        assert work.task.cancelled()

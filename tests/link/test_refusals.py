@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from agent.telemetry import metrics
 from tests.doubles.scripted_control_plane import Answer, ScriptedLink, running
 from tests.link.agents import connecting
+from tests.waiting import until
 
 
 def downs(logs):
@@ -19,8 +20,8 @@ async def ended_by(attempt, identity):
     """Return the first `link.down` and the back-off's first answer; the second connect works."""
     with capture_logs() as logs:
         async with running(attempt) as plane, connecting(plane.url, identity) as agent:
+            await until(lambda: len(plane.requests) == 2, message="a second connect")
             await agent.up()
-            assert len(plane.requests) == 2
     return downs(logs)[0], agent.backoff.asked[0]
 
 
