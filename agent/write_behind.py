@@ -12,6 +12,9 @@ from agent.telemetry.logs import get_logger
 T = TypeVar("T")
 log = get_logger()
 _CLOSE_TIMEOUT_S = 30.0
+_GATHER_S = 0.005
+"""So long an item that nobody waits for may be held for others to join: to wake a thread and begin
+a transaction for each one costs more than the writing itself."""
 
 
 class WriteBehind(Generic[T]):
@@ -30,6 +33,7 @@ class WriteBehind(Generic[T]):
         self._write = write
         self._name = name
         self._queue: list[tuple[T, Future[None] | None]] = []
+        self._urgent = False
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -71,7 +75,9 @@ class WriteBehind(Generic[T]):
             if self._closing:
                 raise JournalFailed(f"{self._name} is closed")
             self._queue.append((item, written))
-            self._changed.notify()
+            self._urgent |= written is not None
+            if self._urgent or len(self._queue) == 1:
+                self._changed.notify()
 
     def _run(self) -> None:
         while self.failed is None and (batch := self._next_batch()):
@@ -80,7 +86,9 @@ class WriteBehind(Generic[T]):
     def _next_batch(self) -> list[tuple[T, Future[None] | None]]:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
+            self._changed.wait_for(lambda: self._urgent or self._closing, timeout=_GATHER_S)
             batch, self._queue = self._queue, []
+            self._urgent = False
             return batch
 
     def _write_batch(self, batch: list[tuple[T, Future[None] | None]]) -> None:

@@ -45,6 +45,10 @@ class _Needles:
         self._first_bytes = {needle[0] for needle in self._sorted}
         self.longest = max(map(len, self._sorted), default=0)
 
+    def any_in(self, data: bytes) -> bool:
+        """Say whether there is anything to replace; most texts hold nothing, and end here."""
+        return any(needle in data for needle in self._sorted)
+
     def spans(self, data: bytes) -> Iterator[Span]:
         """Yield where needles stand, in order, those that overlap as one span."""
         present = [needle for needle in self._sorted if needle in data]
@@ -114,6 +118,8 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Return *text* without the registered values."""
+        if not self.needles().any_in(text.encode("utf-8", "surrogatepass")):
+            return text
         stream = self.stream()
         return stream.feed(text) + stream.flush()
 
