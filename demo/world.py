@@ -35,10 +35,17 @@ print("model written", flush=True)
 
 
 class World:
-    """Starts the parts in order and stops them all; each keeps a log in *directory*."""
+    """Starts the parts in order and stops them all; each keeps a log in *directory*.
 
-    def __init__(self, directory: Path) -> None:
+    *agent_python* runs the agent; *record_frames* has the control plane write down what it gets.
+    """
+
+    def __init__(
+        self, directory: Path, *, record_frames: bool = True, agent_python: str = sys.executable
+    ) -> None:
         self.directory = directory
+        self.record_frames = record_frames
+        self.agent_python = agent_python
         self.tracking_token = secrets.token_urlsafe(24)
         self.port = free_port()
         self.health_port = free_port()
@@ -86,11 +93,13 @@ class World:
 
     def start_plane(self, *options: str) -> None:
         """Start the control plane, or start it again."""
+        if self.record_frames:
+            options = ("--record-frames", str(self.frames), *options)
         self.plane = spawn(
             [
                 sys.executable, "-m", "control_plane_stub", "serve",
                 "--listen", f"127.0.0.1:{self.port}", "--state-dir", str(self.plane_state),
-                "--record-frames", str(self.frames), *options,
+                *options,
             ],
             ready=self.port,
             log=self.directory / "control-plane.log",
@@ -254,7 +263,7 @@ class World:
 
     def agent_command(self, *arguments: str) -> list[str]:
         """Return the agent's command line with this world's configuration."""
-        return [sys.executable, "-m", "agent", *arguments, "-c", str(self.config_file)]
+        return [self.agent_python, "-m", "agent", *arguments, "-c", str(self.config_file)]
 
     def stop(self) -> None:
         """Stop everything, the agent first; idempotent."""
