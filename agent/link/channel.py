@@ -12,6 +12,8 @@ from agent.telemetry import metrics
 
 TEXT_BACKLOG = 1024 * 1024
 LOOSE_BACKLOG = 1024
+FLOOD_BACKLOG = 32 * 1024 * 1024
+"""More than the results of an honest outage add up to, and little enough to hold."""
 
 
 class Channel:
@@ -81,6 +83,15 @@ class Channel:
             raise ProtocolError("answers were asked for and not read", reason="rate_limited")
         self._loose.append(message)
         self._changed.set()
+
+    def refuse_flood(self) -> None:
+        """Check that there is room for answers to one more request.
+
+        Raises:
+            ProtocolError: The peer asks and asks, and does not acknowledge what it is answered.
+        """
+        if self._session.text_backlog > FLOOD_BACKLOG:
+            raise ProtocolError("answers were asked for and not taken", reason="rate_limited")
 
     def forget_loose(self) -> None:
         """A new link begins: what was to be said on the old one has no meaning on it."""

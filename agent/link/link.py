@@ -218,6 +218,8 @@ class Link:
                     channel.session.grant(job, up_to)
                 channel.changed()
             case JobRequest() | JobCancel() | JobSettled():
+                if isinstance(message, JobRequest):
+                    channel.refuse_flood()
                 if channel.session.take(message.seq):
                     work.deliver(message)
                 channel.changed()

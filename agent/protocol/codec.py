@@ -93,8 +93,8 @@ def decode(text: str, known: Mapping[str, type[M]]) -> M | Unknown:
 
     Raises:
         ProtocolError: Not one JSON object, too large, too deep, too many items, a key twice, a
-            number that is no finite JSON number, half a character, or fields that do not fit the type. The message
-            repeats no input.
+            number that is no finite JSON number, half a character, or fields that do not fit the
+            type. The message repeats no input.
     """
     raw = parse_object(text)
     kind = raw.get("type")

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from agent.errors import ProtocolError
-from agent.protocol.codec import encode_block, encode_numbered
+from agent.protocol.codec import encode, encode_block, encode_numbered
 from agent.protocol.messages import Ack, Limits, Numbered
 
 YOUNG_BYTES = 512 * 1024
@@ -61,7 +61,7 @@ class Session:
         self._last = 0
         self._unacked: deque[_Sent] = deque()
         self._replay: deque[_Sent] = deque()
-        self._urgent: deque[Numbered] = deque()
+        self._urgent: deque[tuple[Numbered, int]] = deque()
         self._streams: dict[str, _Stream] = {}
         self._early_credit: dict[str, int] = {}
         self.unacked_bytes = 0
@@ -134,7 +134,9 @@ class Session:
 
     def post(self, message: Numbered) -> None:
         """Queue *message* before all blocks."""
-        self._urgent.append(message)
+        size = len(encode(message))
+        self._urgent.append((message, size))
+        self.text_backlog += size
 
     def open_stream(self, job: str, *, offset: int = 0) -> None:
         """Begin the content of *job* at *offset*, with the initial credit behind it."""
@@ -197,7 +199,9 @@ class Session:
         if self._replay:
             return self._replay.popleft().frame
         if self._urgent:
-            return self._number(self._urgent.popleft())
+            message, size = self._urgent.popleft()
+            self.text_backlog -= size
+            return self._number(message)
         stream = self._next_stream()
         if stream is None:
             return None

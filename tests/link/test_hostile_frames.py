@@ -6,9 +6,12 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from agent.errors import Reason
+from agent.link.channel import TEXT_BACKLOG, Channel
 from agent.protocol.codec import encode_block
-from tests.doubles.scripted_control_plane import ScriptedLink, running, welcomed
-from tests.link.agents import connecting
+from agent.protocol.messages import JobLog, JobRefused, JobRequest
+from tests.doubles.scripted_control_plane import ScriptedLink, Work, running, welcomed
+from tests.link.agents import connecting, new_link
 from tests.waiting import until
 
 NO_UTF8 = b"\x81\x02\xff\xfe"
@@ -194,6 +197,58 @@ async def test_unknown_fields_and_unasked_answers_are_ignored(identity):
         await until(lambda: agent.work.delivered)
 
     assert len(plane.links) == 1
+
+
+class BusyWork(Work):
+    """Refuses every job, as the runner does when it is full."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def deliver(self, message: JobRequest) -> None:
+        refused = JobRefused(job=message.job, reason=Reason.BUSY, message="x" * 30_000)
+        self.channel.post(refused)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_refusals_that_nobody_acknowledges_do_not_pile_up(identity, reads):
+    """A flood of jobs is answered while the answers are taken in, and then cut off."""
+    channel = Channel()
+
+    async def script(link: ScriptedLink) -> None:
+        await link.greet()
+        reading = asyncio.create_task(link.stay()) if reads else None
+        if not reads:
+            link.connection.transport.pause_reading()
+        for number in range(1, 10**6):
+            await link.request(f"j-{number}", seq=number)
+        assert reading
+
+    with capture_logs() as logs:
+        async with running(script) as plane:
+            task = asyncio.create_task(
+                new_link(plane.url, identity, channel=channel).run(BusyWork(channel))
+            )
+            await until(lambda: len(plane.links) == 2, message="a second connection")
+            task.cancel()
+            await asyncio.wait({task})
+
+    assert "rate_limited" in [entry.get("reason") for entry in logs]
+
+
+async def test_messages_that_wait_for_a_link_are_counted():
+    """Or logs of a job would fill the memory for as long as there is no connection."""
+    channel = Channel()
+    message = JobLog(job="j-1", offset=0, end=1, text="x" * 32768)
+
+    async def log_without_end() -> None:
+        for _ in range(10_000):
+            await channel.post_patiently("j-1", message)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(log_without_end(), 0.2)
+    assert channel.session.text_backlog < 2 * TEXT_BACKLOG
 
 
 @pytest.mark.parametrize("type_", ["ping", "something.new"])
