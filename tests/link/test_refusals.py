@@ -123,8 +123,7 @@ async def test_a_server_without_our_sub_protocol_is_left(identity):
     """It may be a WebSocket server, but not a control plane."""
     with capture_logs() as logs:
         async with running(subprotocol=None) as plane, connecting(plane.url, identity) as agent:
-            while len(agent.backoff.asked) < 2:
-                await asyncio.sleep(0)
+            await until(lambda: len(agent.backoff.asked) >= 2)
 
     assert {"protocol"} == {down["reason"] for down in downs(logs)}
     assert "cloud-agent.v1" in downs(logs)[0]["message"]
@@ -169,7 +168,6 @@ async def test_what_is_no_web_server_has_a_reason_too(identity, data):
     """Garbage at the other end is one failed connect, and the next is tried."""
     with capture_logs() as logs:
         async with answering(data) as url, connecting(url, identity) as agent:
-            while len(agent.backoff.asked) < 2:
-                await asyncio.sleep(0)
+            await until(lambda: len(agent.backoff.asked) >= 2)
 
     assert downs(logs)[0]["reason"] in {"protocol", "http_200", "http_503"}
