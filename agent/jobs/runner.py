@@ -162,7 +162,7 @@ class JobRunner:
             self._refuse_for_now(job.name)
 
     def _has_room(self) -> bool:
-        running = sum(1 for job in self._jobs.values() if job.task is not None)
+        running = sum(1 for job in self._jobs.values() if job.task and job.fate is not Fate.FORGET)
         return not self.draining and running < self._limit() and len(self._jobs) < MAX_UNSETTLED
 
     def _refuse_for_now(self, name: str) -> None:
