@@ -1,24 +1,31 @@
-"""A whole world per test folder: real S3, real vault, the real two commands as processes."""
+"""A whole world per test module: real S3, real vault, the real two commands as processes."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from demo.world import World
+from tests.faults.worlds import Narration, started_world
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world with everything started and the agent ready; tests of one module share it."""
-    world = World(tmp_path_factory.mktemp("world"))
-    try:
-        world.start_stores()
-        world.start_plane()
-        world.enroll_later()
-        world.write_config(
-            control_plane={"backoff": {"first": "100ms", "longest": "500ms", "stable_after": "5s"}}
-        )
-        world.start_agent()
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A world with the agent ready; tests of one module share it.
+
+    A module's `PLANE_OPTIONS` are options of its control plane.
+    """
+    options = getattr(request.module, "PLANE_OPTIONS", ())
+    with started_world(tmp_path_factory.mktemp("world"), *options) as world:
         yield world
-    finally:
-        world.stop()
+
+
+@pytest.fixture(scope="module")
+def narration(world: World) -> Narration:
+    """A pipeline that writes numbered lines; the agent is started anew to know it."""
+    narration = Narration(world)
+    narration.install()
+    world.agent.stop()
+    world.start_agent()
+    return narration
