@@ -1,4 +1,4 @@
-"""One persistent outbound connection: dial, greet, read, write, beat, back off. For ever.
+"""One persistent outbound connection: dial, greet, read, write, back off. For ever.
 
 What the messages mean belongs to the session and to jobs.
 """
@@ -19,6 +19,7 @@ from agent.link.channel import Channel
 from agent.link.connection import LinkConnection
 from agent.link.dial import DialFailed, Endpoint, dial, hang_up
 from agent.link.ending import End, closed, refused
+from agent.link.heartbeat import Heartbeat
 from agent.protocol.close_reasons import CLOSE_POLICIES, describe
 from agent.protocol.codec import Unknown, decode, encode
 from agent.protocol.messages import (
@@ -90,7 +91,7 @@ class Link:
         self._backoff = backoff
         self._session_id: str | None = None
         self._welcomed_at: float | None = None
-        self._pongs: dict[int, asyncio.Future[None]] = {}
+        self._heartbeat = Heartbeat(channel)
         self.up = False
         """Whether the control plane has welcomed us on the present connection."""
         self.last_refusal: str | None = None
@@ -142,10 +143,10 @@ class Link:
         broken: ProtocolError | None = None
         try:
             async with asyncio.timeout(GREETING_TIMEOUT):
-                heartbeat = await self._greet(connection, work)
+                interval = await self._greet(connection, work)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(connection), name="link.write")
-                tasks.create_task(self._beat(connection, heartbeat), name="link.beat")
+                tasks.create_task(self._heartbeat.beat(connection, interval), name="link.beat")
                 await self._read(connection, work)
         except* ConnectionClosed:
             log.debug("link.closed", code=connection.close_code)
@@ -180,7 +181,6 @@ class Link:
         if not isinstance(welcome, Welcome) or welcome.protocol != PROTOCOL_VERSION:
             raise ProtocolError("the answer to hello was no welcome")
         self._channel.forget_loose()
-        self._pongs.clear()
         if welcome.resumed:
             self._resume(welcome)
         else:
@@ -226,8 +226,7 @@ class Link:
             case Ping(n=n):
                 channel.say(Pong(n=n))
             case Pong(n=n):
-                if (pong := self._pongs.pop(n, None)) and not pong.done():
-                    pong.set_result(None)
+                self._heartbeat.answered(n)
             case Unknown(type=kind, seq=seq):
                 if seq and not channel.session.take(seq):
                     return
@@ -245,29 +244,6 @@ class Link:
                 await self._channel.wait_for_frames()
             else:
                 await self._send(connection, frame)
-
-    async def _beat(self, connection: LinkConnection, interval: float) -> None:
-        """Send a ping each *interval* seconds; drop the link when its pong is two intervals late.
-
-        Pings are messages: one that drips in byte by byte holds up the pong behind it, so this
-        bounds the time of every message too, which WebSocket pings would not.
-        """
-        n = 0
-        while True:
-            n += 1
-            pong = self._pongs[n] = asyncio.get_running_loop().create_future()
-            sent = time.monotonic()
-            self._channel.say(Ping(n=n))
-            try:
-                async with asyncio.timeout(2 * interval):
-                    await pong
-            except TimeoutError:
-                connection.transport.abort()
-                drips = connection.bytes_since_message > 0
-                why = "a message took too long to arrive" if drips else "no answer to the heartbeat"
-                raise ProtocolError(why, reason="heartbeat_lost") from None
-            metrics.link_round_trip.observe(time.monotonic() - sent)
-            await asyncio.sleep(interval)
 
     async def _send(self, connection: LinkConnection, frame: str | bytes) -> None:
         metrics.link_sent.inc(len(frame))
