@@ -27,7 +27,7 @@ class Path:
     """Seconds per GB of the process beside the origin."""
 
     def warm_up(self, size: int) -> None:
-        """Download once, uncounted: the first job logs in and loads SDKs, once in an agent's life."""
+        """Download once, uncounted: an agent's first job logs in and loads SDKs."""
         gigabytes_per_second(self._download(), size=size)
 
     def measure(self, size: int) -> None:

@@ -22,8 +22,8 @@ from tests.servers.tls import CertificateAuthority
 PROBE = "s3://probe/objects"
 SMALL_BYTES = 16 * 1024
 MIB = 1024 * 1024
-JOBS_AT_ONCE = 64
-"""The default is 16; with it, of 64 fetches in flight 48 would only wait."""
+MANY = 64
+"""Transfers that are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,6 @@ class BenchWorld(World):
     def config(self) -> dict[str, Any]:
         """Return the agent's configuration, with the origin as its S3 store."""
         config = super().config()
-        config["agent"]["max_concurrent_jobs"] = JOBS_AT_ONCE
         s3 = config["connectors"]["ml-s3"]
         s3["endpoint_url"] = self.stage.origin.url
         if self.probe_url is not None:
@@ -156,7 +155,7 @@ def stage(
     with (prod / "large.bin").open("wb") as large:
         for _ in range(large_mib):
             large.write(secrets.token_bytes(MIB))
-    (prod / "medium.bin").write_bytes(secrets.token_bytes(large_mib * MIB // JOBS_AT_ONCE))
+    (prod / "medium.bin").write_bytes(secrets.token_bytes(large_mib * MIB // MANY))
     own = directory / "nginx"
     own.mkdir()
     try:
