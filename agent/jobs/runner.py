@@ -291,13 +291,19 @@ class JobRunner:
         self._around.outbox.post(JobRefused(job=job.name, reason=why.reason, message=message))
 
     async def _run_again(self, job: Job) -> None:
-        """Go on with a job that was admitted before; the policy of now has to allow it still."""
+        """Go on with a job that was admitted before; the policy of now has to allow it still.
+
+        Without a record of that decision it waits in the journal for the next session or process.
+        """
         structlog.contextvars.bind_contextvars(job=job.name)
         with self._around.tools() as tools:
             try:
                 execution = self._admitted(job, tools)
             except JobError as exc:
                 self._conclude(job, Ending(Outcome.FAILED, exc.reason, str(exc)))
+                return
+            except JournalFailed as exc:
+                log.error("job.not_resumed", why=str(exc))  # noqa: TRY400 - it has no more to say
                 return
             await self._run(job, execution, tools)
 
