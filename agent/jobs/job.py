@@ -39,6 +39,8 @@ class Job:
     deadline_at: float | None
     standing: Standing
     accepted: bool = False
+    durable: bool = False
+    """Told, or to be told, as on disk."""
     task: asyncio.Task[None] | None = None
     fate: Fate = Fate.SHUTDOWN
     accepted_at: float = field(default_factory=time.time)
@@ -66,10 +68,11 @@ class Job:
             record.deadline_at,
             Standing(job=record.job),
             accepted=True,
+            durable=record.durable,
             accepted_at=record.accepted_at,
         )
 
-    def record(self, *, durable: bool) -> Record:
+    def record(self) -> Record:
         """Return what the journal keeps of this job as it is accepted."""
         return Record(
             job=self.name,
@@ -79,7 +82,7 @@ class Job:
             deadline_at=self.deadline_at,
             accepted_at=self.accepted_at,
             state="accepted",
-            durable=durable,
+            durable=self.durable,
             outcome=None,
         )
 

@@ -118,25 +118,25 @@ class JobRunner:
         """
         known = {standing.job: standing for standing in standings}
         for job in [job for job in self._jobs.values() if job.accepted]:
-            standing = self._standing(job.name, known)
+            standing = self._standing(job, known)
             if standing is None:
                 self._end(job.name, Fate.FORGET)
             else:
                 self._begin_again(job, standing)
         for record in self._around.journal.unsettled():
             if record.state == "finished" and record.job not in self._jobs:
-                self._tell_again(record, self._standing(record.job, known))
+                self._tell_again(record, self._standing(Job.interrupted(record), known))
 
-    def _standing(self, name: str, known: dict[str, Standing]) -> Standing | None:
-        """Return where to go on with *name*, None when the control plane has forgotten it.
+    def _standing(self, job: Job, known: dict[str, Standing]) -> Standing | None:
+        """Return where to go on with *job*, None when the control plane has forgotten it.
 
         What was accepted after `open_jobs` told of the others can't be known there yet; it is told
         now, and begins at the beginning.
         """
-        if name in known or name in self._told:
-            return known.get(name)
-        self._around.outbox.post(JobAccepted(job=name, durable=True))
-        return Standing(job=name)
+        if job.name in known or job.name in self._told:
+            return known.get(job.name)
+        self._around.outbox.post(JobAccepted(job=job.name, durable=job.durable))
+        return Standing(job=job.name)
 
     async def drain(self, deadline: float) -> None:
         """Take no new jobs; wait until the running ones have ended, at most *deadline* seconds."""
@@ -174,7 +174,7 @@ class JobRunner:
         if known.digest != asked.digest:
             self._refuse_conflict(known.name)
         elif known.accepted:
-            self._around.outbox.post(JobAccepted(job=known.name, durable=True))
+            self._around.outbox.post(JobAccepted(job=known.name, durable=known.durable))
 
     def _refuse_conflict(self, name: str) -> None:
         message = "this job id was used before, for something else"
@@ -256,7 +256,7 @@ class JobRunner:
                 log.error("job.not_recorded", why=str(exc))  # noqa: TRY400 - it has no more to say
                 self._refuse(job, JobError("the agent can't record jobs at present"))
                 return
-            self._around.outbox.post(JobAccepted(job=job.name, durable=execution.kind.effect))
+            self._around.outbox.post(JobAccepted(job=job.name, durable=job.durable))
             job.accepted = True
             if job.fate is Fate.CANCEL:
                 self._conclude(job, _CANCELLED)
@@ -277,8 +277,9 @@ class JobRunner:
         return self._around.admission.prepare(job.ticket, job.kind, job.parameters, tools)
 
     async def _record(self, job: Job, execution: Execution) -> None:
-        record = job.record(durable=execution.kind.effect)
-        if execution.kind.effect:
+        job.durable = execution.kind.effect
+        record = job.record()
+        if job.durable:
             await self._around.journal.accept_durably(record)
         else:
             self._around.journal.accept(record)

@@ -19,6 +19,8 @@ from agent.protocol.messages import (
 
 Redact = Callable[[str], str]
 LONGEST_MESSAGE = 2000
+LONGEST_RESULT = 768 * 1024
+"""Of 1 MiB that every control plane takes."""
 
 
 class Outbox(Protocol):
@@ -71,7 +73,25 @@ class MessageSink:
 
 
 def result_message(job: str, ending: Ending, redact: Redact) -> JobResult:
-    """Return what the control plane is told of *ending*."""
+    """Return what the control plane is told of *ending*.
+
+    An answer that would not fit into a frame becomes a failure that does: it would break the link
+    each time it is told, and it is told until it is settled.
+    """
+    message = _result_message(job, ending, redact)
+    if len(message.model_dump_json().encode()) <= LONGEST_RESULT:
+        return message
+    too_large = Ending(
+        Outcome.FAILED,
+        Reason.TOO_LARGE,
+        "the answer is larger than a message may be",
+        bytes=ending.bytes,
+        log_end=ending.log_end,
+    )
+    return _result_message(job, too_large, redact)
+
+
+def _result_message(job: str, ending: Ending, redact: Redact) -> JobResult:
     return JobResult(
         job=job,
         outcome=ending.outcome,

@@ -44,6 +44,8 @@ from agent.telemetry import metrics
 from agent.telemetry.logs import get_logger
 
 GREETING_TIMEOUT = 20.0
+POISONED = ("protocol_error", "frame_too_large", "closed_1002", "closed_1007", "closed_1009")
+"""Ends that a frame has caused, ours or the peer's."""
 
 log = get_logger()
 
@@ -90,6 +92,7 @@ class Link:
         self._introduction = introduction
         self._backoff = backoff
         self._session_id: str | None = None
+        self._stuck_at: tuple[str, int] | None = None
         self._welcomed_at: float | None = None
         self._heartbeat = Heartbeat(channel)
         self.up = False
@@ -106,6 +109,7 @@ class Link:
         while True:
             end = await self._connect_once(work)
             self.last_refusal = end.reason
+            self._give_up_what_is_stuck(end.reason)
             metrics.link_connects.labels(end.outcome).inc()
             delay = self._backoff.delay(
                 lasted=0.0 if self._welcomed_at is None else time.monotonic() - self._welcomed_at,
@@ -115,6 +119,20 @@ class Link:
             level = log.error if end.final or end.local else log.warning
             level("link.down", reason=end.reason, message=end.message, retry_in=round(delay, 2))
             await asyncio.sleep(delay)
+
+    def _give_up_what_is_stuck(self, reason: str) -> None:
+        """Ask for a new session when this one breaks twice at the same frame.
+
+        A frame that one side can't take comes again with each resumption, without end; in a new
+        session the jobs go on from their standing instead.
+        """
+        if self._session_id is None or reason not in POISONED:
+            return
+        here = (self._session_id, self._channel.session.received)
+        if here == self._stuck_at:
+            log.warning("session.given_up", reason=reason)
+            self._session_id = None
+        self._stuck_at = here
 
     async def _connect_once(self, work: Work) -> End:
         self._welcomed_at = None

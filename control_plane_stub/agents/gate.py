@@ -27,8 +27,11 @@ class Gate:
     With *require_certificate* the connection must also carry a certificate of the client CA.
     """
 
-    def __init__(self, plane: ControlPlane, *, require_certificate: bool) -> None:
+    def __init__(
+        self, plane: ControlPlane, *, require_certificate: bool, public_host: str | None = None
+    ) -> None:
         self._plane = plane
+        self._public_host = public_host
         self._require_certificate = require_certificate
         self._verifier = Verifier()
         self._enroller = Enroller(plane.store, self._verifier, plane.recorder)
@@ -71,7 +74,7 @@ class Gate:
         except Refused as refused:
             return refusal_response(refused)
         await ws.prepare(request)
-        await self._enroller.run(ws, proof, host=request.host, path=request.path)
+        await self._enroller.run(ws, proof, host=self._host(request), path=request.path)
         return ws
 
     async def revoke(self, agent: str, instance: str) -> bool:
@@ -113,6 +116,14 @@ class Gate:
             raise Refused("bad_request")
         return ws
 
+    def _host(self, request: web.Request) -> str:
+        """Return our own name, which a proof has to be made out to.
+
+        The Host header is the peer's word: whoever was given a proof for another name could relay
+        it with that name in the header. So a plane that is open to others is told its name.
+        """
+        return self._public_host or request.host
+
     async def _admit(self, request: web.Request) -> Instance:
         proof = read_proof(request.headers.get("Authorization"))
         if (fault := self._plane.faults.refusal(proof.agent)) is not None:
@@ -121,7 +132,7 @@ class Gate:
         if enrolled is None:
             raise Refused("identity_rejected")
         self._verifier.verify(
-            proof, public_key=enrolled.public_key, host=request.host, path=request.path
+            proof, public_key=enrolled.public_key, host=self._host(request), path=request.path
         )
         if enrolled.revoked:
             raise Refused("revoked")

@@ -59,6 +59,7 @@ class Instance:
         self._jobs = jobs
         self._on_capacity = on_capacity
         self._forgetting: asyncio.TimerHandle | None = None
+        self._stuck_at: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
         state = "online" if self.link else "offline"
@@ -101,6 +102,19 @@ class Instance:
         loop = asyncio.get_running_loop()
         self._forgetting = loop.call_later(SESSION_LIFE_S, self._forget_conversation)
         self._jobs.feed.mark(None)
+
+    def broken_at_frame(self) -> None:
+        """The agent broke the protocol. Twice at the same frame, and the conversation is given up:
+
+        resuming would bring that frame again, without end; in a new one the jobs go on from what
+        is here.
+        """
+        if self.conversation is None:
+            return
+        here = (self.conversation.id, self.conversation.session.received)
+        if here == self._stuck_at:
+            self.conversation = None
+        self._stuck_at = here
 
     def capacity_changed(self) -> None:
         """It may take more or fewer jobs now than before."""

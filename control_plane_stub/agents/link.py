@@ -78,6 +78,7 @@ class AgentLink:
             self.close(refused.reason, retry_after=refused.retry_after)
         except ProtocolError as error:
             log.warning("link.protocol_broken", instance=instance.name, error=str(error))
+            instance.broken_at_frame()
             self.close(error.reason)
         finally:
             await self._end(instance)

@@ -12,6 +12,7 @@ from agent.errors import Outcome
 from agent.protocol.messages import CONNECT_PATH, Enrolled, JobCancel, JobRequest, JobSettled, Ping
 from tests.control_plane_stub.conftest import User, plane_in
 from tests.control_plane_stub.fake_agent import FakeAgent, Identity, dialled, enroll, ws_url
+from tests.servers.processes import free_port
 
 
 async def refusal(user: User, identity: Identity, proof: str) -> tuple[int, str]:
@@ -222,3 +223,36 @@ async def test_broken_frames_drop_the_link_with_a_reason(user: User, agent: Fake
     await agent.ws.send("[" * 100_000)
     code, reason = await agent.ended()
     assert (code, json.loads(reason or "{}")) == (4000, {"reason": "protocol_error"})
+
+
+async def test_a_frame_that_breaks_the_link_twice_ends_its_session(user: User) -> None:
+    """Resuming would bring it again, without end."""
+    agent = FakeAgent(user.base, await user.enrolled(Identity()))
+    resumed = []
+
+    for _ in range(3):
+        async with agent.connected():
+            assert agent.welcome is not None
+            resumed.append(agent.welcome.resumed)
+            assert agent.ws is not None
+            await agent.ws.send('{"type":"job.result","seq":1')
+            assert (await agent.ended())[0] == 4000
+
+    assert [False, True, False] == resumed
+
+
+@pytest.mark.parametrize(("name", "admitted"), [("127.0.0.1", True), ("cloud.example.com", False)])
+async def test_a_plane_that_knows_its_name_takes_proofs_for_no_other(
+    tmp_path: Path, name: str, admitted: bool
+) -> None:
+    """Whatever Host says: a proof made out to somebody else could have been relayed."""
+    port = free_port()
+    async with plane_in(tmp_path, listen_port=port) as user:
+        identity = await user.enrolled(Identity())
+
+    async with plane_in(tmp_path, listen_port=port, public_host=f"{name}:{port}") as user:
+        if admitted:
+            async with FakeAgent(user.base, identity).connected():
+                return
+        proof = identity.proof(ws_url(user.base, CONNECT_PATH))
+        assert (401, "identity_rejected") == await refusal(user, identity, proof)

@@ -176,6 +176,24 @@ async def test_a_failure_says_its_reason_and_no_secret(shop: Shop):
     assert ["j"] == shop.outbox.dropped
 
 
+async def test_an_answer_that_fits_into_no_message_fails_as_too_large(shop: Shop):
+    """It would break the link each time it is told again."""
+    shop.ask("j", parameters={"text": "x" * 900_000})
+
+    result = await shop.result("j")
+
+    assert (Outcome.FAILED, Reason.TOO_LARGE) == (result.outcome, result.reason)
+
+
+async def test_a_job_that_only_reads_is_never_told_as_durable(shop: Shop):
+    shop.outbox.reader_waits = True
+    shop.ask("j")
+    await until(lambda: shop.outbox.content.get("j"))
+    shop.ask("j")
+
+    assert [False, False] == [accepted.durable for accepted in shop.outbox.of(JobAccepted)]
+
+
 async def test_a_bug_in_a_handler_ends_its_job_and_nothing_else(shop: Shop):
     shop.ask("a", "broken")
     shop.ask("b")

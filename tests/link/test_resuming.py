@@ -232,3 +232,30 @@ async def test_acknowledged_frames_that_are_lost_end_the_session(identity):
             await agent.up()
 
     assert "session" not in plane.links[2].hello
+
+
+async def test_a_session_that_breaks_twice_at_one_frame_is_given_up(identity):
+    """A frame that can't be taken would come again with each resumption, without end."""
+    sessions = []
+
+    def breaking(**welcome):
+        async def script(link: ScriptedLink) -> None:
+            await link.greet(**welcome)
+            sessions.append(link.hello.get("session"))
+            await link.send("job.request", seq=7, job="j-1", kind="fetch-artifact")
+            assert (await link.end())[0] == 4000
+
+        return script
+
+    async def stay(link: ScriptedLink) -> None:
+        await link.greet(session="s-2")
+        sessions.append(link.hello.get("session"))
+        await link.stay()
+
+    async with (
+        running(breaking(), breaking(resumed=True), stay) as plane,
+        connecting(plane.url, identity),
+    ):
+        await until(lambda: len(sessions) == 3)
+
+    assert [None, "s-1", None] == sessions
