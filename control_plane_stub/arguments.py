@@ -102,6 +102,13 @@ def _add_serve(verbs: _Verbs) -> None:
     serve.add_argument("--tls-key", metavar="F", type=Path, help="its key, PEM")
     serve.add_argument("--client-ca", metavar="F", type=Path, help="issuer of agents' certificates")
     serve.add_argument(
+        "--public-host",
+        metavar="HOST[:PORT]",
+        type=str.lower,
+        help="as in the agents' control_plane.url: proofs made out to another name are refused "
+        "(default: the Host header is believed, which is for trials only)",
+    )
+    serve.add_argument(
         "--record-frames", metavar="F", type=Path, help="append every frame of every link to F"
     )
     serve.add_argument(

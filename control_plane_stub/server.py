@@ -39,6 +39,8 @@ class ServeOptions:
     tls_key: Path | None = None
     client_ca: Path | None = None
     """Agents then need a certificate of this issuer, beside their own key."""
+    public_host: str | None = None
+    """As in the URL that agents are configured with; default: whatever they say in Host."""
     record_frames: Path | None = None
     """Everything that crosses the agents' links is appended to this file."""
     spool_limit: int = 4 * GIBIBYTE
@@ -76,7 +78,11 @@ async def running(options: ServeOptions) -> AsyncIterator[str]:
         UsageError: A file, an address or the state directory is not usable.
     """
     plane, token, tls = _opened(options)
-    gate = Gate(plane, require_certificate=options.client_ca is not None)
+    gate = Gate(
+        plane,
+        require_certificate=options.client_ca is not None,
+        public_host=options.public_host,
+    )
     runner = web.AppRunner(
         application(plane, gate, token=token),
         handler_cancellation=True,

@@ -28,6 +28,7 @@ def run_server(options: argparse.Namespace) -> None:
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         client_ca=options.client_ca,
+        public_host=options.public_host,
         record_frames=options.record_frames,
         heartbeat_s=options.heartbeat,
     )

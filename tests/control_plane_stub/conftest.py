@@ -54,7 +54,8 @@ class User:
 @asynccontextmanager
 async def plane_in(state_dir: Path, **options: Any) -> AsyncIterator[User]:
     """Run a control plane with *state_dir* for the time of the block."""
-    async with running(ServeOptions(state_dir=state_dir, listen_port=0, **options)) as base:
+    options = {"listen_port": 0, **options}
+    async with running(ServeOptions(state_dir=state_dir, **options)) as base:
         token = (state_dir / "api-token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         async with aiohttp.ClientSession(base, headers=headers) as session:
