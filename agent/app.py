@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
@@ -62,7 +63,7 @@ class Daemon:
     def __init__(self, loaded: Loaded, reload: Callable[[], Loaded], stack: AsyncExitStack) -> None:
         self._settings = settings = loaded.settings
         self._stack = stack
-        self._redactor = redactor()
+        self._redactor = Redactor()
         self._configure_logs(settings)
         state_dir = settings.agent.state_dir
         self._identity = Identity.load_or_create(state_dir, settings.agent.name)
@@ -70,7 +71,7 @@ class Daemon:
         self._journal = Journal.open(state_dir / "journal.db")
         stack.callback(self._journal.close)
         audit_file = settings.audit.file or state_dir / "audit.jsonl"
-        self._audit = AuditLog.open(audit_file, redact=self._redactor.redact)
+        self._audit = AuditLog.open(audit_file, redact=counted(self._redactor, "audit"))
         stack.callback(self._audit.close)
         self._parts = PartsOfNow(self._open_parts(settings))
         stack.push_async_callback(self._parts.close)
@@ -115,7 +116,7 @@ class Daemon:
             journal=self._journal,
             audit=self._audit,
             outbox=self._channel,
-            redact=self._redactor.redact,
+            redact=counted(self._redactor, "frame"),
             spawn=lambda work, name: tasks.create_task(work, name=name),
         )
         return JobRunner(around, limit=lambda: self._settings.agent.max_concurrent_jobs)
@@ -202,7 +203,7 @@ class Daemon:
 
     def _configure_logs(self, settings: Settings) -> None:
         shape = settings.telemetry.log
-        logs.configure(shape.level, shape.format, self._redactor.redact)
+        logs.configure(shape.level, shape.format, counted(self._redactor, "log"))
 
     def _on_secret(self, secret: Secret) -> None:
         self._redactor.register(secret.reveal())
@@ -252,9 +253,17 @@ def endpoint(settings: Settings) -> Endpoint:
     return replace(plain, cert_file=certificate.cert_file, key_file=certificate.key_file)
 
 
-def redactor() -> Redactor:
-    """Return a redactor that counts what it removes."""
-    return Redactor(on_redaction=metrics.redactions.labels("text").inc)
+def counted(redactor: Redactor, exit: Literal["audit", "frame", "log"]) -> Callable[[str], str]:
+    """Return what redacts at this exit, and counts there the texts that it had to change."""
+    changed = metrics.redactions.labels(exit)
+
+    def redact(text: str) -> str:
+        redacted = redactor.redact(text)
+        if redacted is not text:
+            changed.inc()
+        return redacted
+
+    return redact
 
 
 def _backoff(settings: Settings) -> Backoff:

@@ -6,12 +6,13 @@ from typing import Any, BinaryIO
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from agent.app import redactor
+from agent.app import counted
 from agent.artifact_uri import ArtifactUri
 from agent.config.settings import Settings
 from agent.errors import JobError, Outcome, UsageError
 from agent.guard.audit import AuditLog
 from agent.guard.policy import Decision
+from agent.guard.redaction import Redactor
 from agent.jobs.admission import Admission
 from agent.jobs.execution import Ending
 from agent.jobs.kind import Ticket
@@ -42,13 +43,15 @@ async def execute(settings: Settings, job: dict[str, Any], sink: BinaryIO) -> di
         UsageError: *job* is no job, or the configuration can't be used.
     """
     asked = _job(job)
-    redaction = redactor()
-    logs.configure(settings.telemetry.log.level, settings.telemetry.log.format, redaction.redact)
+    redactor = Redactor()
+    shape = settings.telemetry.log
+    logs.configure(shape.level, shape.format, counted(redactor, "log"))
     name = f"exec-{uuid.uuid4()}"
     structlog.contextvars.bind_contextvars(job=name)
     daemon_audit = settings.audit.file or settings.agent.state_dir / "audit.jsonl"
     audit = AuditLog.open(
-        daemon_audit.with_name(f"{daemon_audit.stem}-exec.jsonl"), redact=redaction.redact
+        daemon_audit.with_name(f"{daemon_audit.stem}-exec.jsonl"),
+        redact=counted(redactor, "audit"),
     )
 
     def decided(job: str, kind: str, decision: Decision) -> None:
@@ -58,7 +61,7 @@ async def execute(settings: Settings, job: dict[str, Any], sink: BinaryIO) -> di
 
     parts = Parts.open(
         settings,
-        on_secret=lambda secret: redaction.register(secret.reveal()),
+        on_secret=lambda secret: redactor.register(secret.reveal()),
         on_use=lambda reference: audit.record("credential.used", job=name, reference=reference),
     )
     try:
@@ -73,7 +76,7 @@ async def execute(settings: Settings, job: dict[str, Any], sink: BinaryIO) -> di
     finally:
         await parts.close()
         audit.close()
-    told = result_message(name, ending, redaction.redact).model_dump(mode="json")
+    told = result_message(name, ending, redactor.redact).model_dump(mode="json")
     return {key: told[key] for key in ("job", "outcome", "reason", "message", "result", "trailer")}
 
 

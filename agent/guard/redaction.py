@@ -6,7 +6,7 @@ Standard library only: the supervisor of a pipeline imports this before it has a
 import json
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 MASK = "***"
 SHORTEST_VALUE = 4
@@ -88,12 +88,10 @@ class Redactor:
 
     At most `MOST_FORMS` spellings are kept. Beyond that, those go whose value was registered
     longest ago: a value that is registered at each use stays, and what goes is the short-lived
-    credential that ended long before. *on_redaction* is told how many values were replaced, from
-    the thread that asked; it must not use the redactor.
+    credential that ended long before.
     """
 
-    def __init__(self, on_redaction: Callable[[int], None] | None = None) -> None:
-        self._on_redaction = on_redaction
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._forms: dict[bytes, None] = {}
         self._needles: _Needles | None = _Needles(())
@@ -117,7 +115,7 @@ class Redactor:
             self._forget_oldest()
 
     def redact(self, text: str) -> str:
-        """Return *text* without the registered values."""
+        """Return *text* without the registered values; the same object when there are none."""
         if not self.needles().any_in(text.encode("utf-8", "surrogatepass")):
             return text
         stream = self.stream()
@@ -137,11 +135,6 @@ class Redactor:
             if self._needles is None:
                 self._needles = _Needles(self._forms)
             return self._needles
-
-    def count(self, replaced: int) -> None:
-        """Tell whoever wants to know that *replaced* values were replaced."""
-        if replaced and self._on_redaction:
-            self._on_redaction(replaced)
 
     def _forget_oldest(self) -> None:
         while len(self._forms) > MOST_FORMS:
@@ -177,17 +170,15 @@ class ByteStream:
         return self._shown(self._redactor.needles(), self._held, len(self._held))
 
     def _shown(self, needles: _Needles, data: bytes, end: int) -> bytes:
-        parts, shown, replaced = [], self._masked, 0
+        parts, shown = [], self._masked
         for first, last in needles.spans(data):
             if first >= end:
                 break
             if first >= shown:
                 parts += [data[shown:first], _MASK]
-                replaced += 1
             shown = max(shown, last)
         parts.append(data[shown:end])
         self._held, self._masked = data[end:], max(0, shown - end)
-        self._redactor.count(replaced)
         return b"".join(parts)
 
 

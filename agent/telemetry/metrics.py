@@ -40,7 +40,7 @@ policy_decisions = Counter(
     "cloud_agent_policy_decisions", "Decisions of the policy", ["kind", "decision"]
 )
 redactions = Counter(
-    "cloud_agent_redactions", "Secrets removed, by the exit they stood at", ["exit"]
+    "cloud_agent_redactions", "Texts that held a secret, by the exit they stood at", ["exit"]
 )
 journal_records = Gauge("cloud_agent_journal_records", "Jobs in the journal", ["state"])
 loop_lag = Gauge("cloud_agent_loop_lag_seconds", "How late the event loop was at its last beat")
