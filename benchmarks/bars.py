@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from benchmarks.large import AGENT, TLS
@@ -80,8 +81,9 @@ def _at(*path: str) -> Callable[[Results], float]:
 
 def _times(path: str, other: str) -> Callable[[Results], float]:
     def ratio(results: Results) -> float:
-        paths = results["large"]["paths"]
-        return float(paths[path]["GB/s"] / paths[other]["GB/s"])
+        ours, theirs = (results["large"]["paths"][name]["rounds"] for name in (path, other))
+        # Round by round: the machine may be slower in one round than in the next.
+        return float(median(one / two for one, two in zip(ours, theirs, strict=True)))
 
     return ratio
 
@@ -96,7 +98,10 @@ def _cpu(path: str) -> Callable[[Results], float]:
 
 def _small(number: int, figure: str) -> Callable[[Results], float]:
     def ratio(results: Results) -> float:
-        small = results["small"]
-        return float(small["agent"][number][figure] / small["snyk-broker"][number][figure])
+        names = ("agent", "snyk-broker")
+        ours, theirs = (results["small"][name][number]["rounds"] for name in names)
+        return float(
+            median(one[figure] / two[figure] for one, two in zip(ours, theirs, strict=True))
+        )
 
     return ratio

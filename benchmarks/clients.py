@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.processes import program
+from tests.servers.programs import program
 
 _REPORT = """\
 done = function(summary, latency, requests)

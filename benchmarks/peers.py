@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.clients import Download
-from tests.servers.processes import accepts, free_port, program, spawn
+from tests.servers.processes import accepts, free_port, spawn
+from tests.servers.programs import program
 
 SNYK_BROKER = "snyk-broker@5.22.14"
 

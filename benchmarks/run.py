@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import beside, dispatch, footprint, large, peers, small
+from benchmarks import beside, dispatch, footprint, large, peers, programs, small
 from benchmarks.agent_python import ROOT, make_agent_python, use_bytecode
 from benchmarks.bars import table
 from benchmarks.clients import Download
@@ -45,14 +45,18 @@ QUICK = Extent(rounds=2, mib=128, seconds=2, cancels=10, jobs=50)
 
 
 def main() -> int:
-    """Measure, write the results, print the table."""
+    """Measure, write the results, print the table; return 2 when a program is missing."""
     options = _options()
+    if missing := programs.missing(options.parts):
+        print(f"Not installed: {', '.join(missing)}. {programs.ADVICE}", file=sys.stderr)
+        return 2
     extent = _extent(options)
     python = make_agent_python(CACHE)
     use_bytecode(CACHE)
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="bench-", dir=memory if memory.is_dir() else None))
-    with stage(directory, large_mib=extent.mib, agent_python=python) as here:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
+        stage(Path(directory), large_mib=extent.mib, agent_python=python) as here,
+    ):
         results = _measure(here, extent, options.parts)
     written = _write(results)
     print(table(results), f"\nAll figures: {written.relative_to(ROOT)}", sep="\n")
@@ -93,8 +97,11 @@ def _measure(here: Stage, extent: Extent, parts: list[str]) -> dict[str, Any]:
                 )
         note("beside", lambda: beside.measure_small_beside_large(world, rounds=extent.rounds))
         note("dispatch", lambda: dispatch.measure_dispatch(world, probe, jobs=extent.jobs))
-        note("memory", lambda: footprint.measure_memory(world, rounds=extent.rounds))
-        note("start", lambda: footprint.measure_start(world, rounds=extent.rounds))
+    if {"memory", "start"} & set(parts):
+        # A world of its own: an agent reads the records of its former jobs when it starts.
+        with started(BenchWorld(here, "fresh")) as world:
+            note("memory", lambda: footprint.measure_memory(world, rounds=extent.rounds))
+            note("start", lambda: footprint.measure_start(world, rounds=extent.rounds))
     if "control" in parts:
         with started(BenchWorld(here, "beating"), "--heartbeat", f"{beside.HEARTBEAT_S}s") as world:
             note(
@@ -126,8 +133,9 @@ def _beside_peers(here: Stage, world: BenchWorld) -> Iterator[Paths]:
         secure.secure()
         ways += [
             large.Path(large.AGENT, world.fetch("large.bin"), world.agent_pid),
-            large.Path(large.KEPT, None, world.agent_pid, world),
             large.Path(large.TLS, secure.fetch("large.bin"), secure.agent_pid),
+            # Last, because the disk is busy for a while after it.
+            large.Path(large.KEPT, None, world.agent_pid, world),
         ]
         yield Paths(ways, small_ones)
 

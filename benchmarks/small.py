@@ -22,9 +22,13 @@ def measure_small(
     return {name: {number: _middle(taken[name, number]) for number in IN_FLIGHT} for name in paths}
 
 
-def _middle(speeds: list[Speed]) -> dict[str, float]:
+def _middle(speeds: list[Speed]) -> dict[str, object]:
     return {
         "requests/s": round(median(speed.per_second for speed in speeds), 1),
         "p50 ms": round(median(speed.p50_ms for speed in speeds), 2),
         "p99 ms": round(median(speed.p99_ms for speed in speeds), 2),
+        "rounds": [
+            {"requests/s": round(speed.per_second, 1), "p50 ms": round(speed.p50_ms, 2)}
+            for speed in speeds
+        ],
     }

@@ -5,8 +5,8 @@ What is measured, and how, stands in the other files.
 
 import json
 import secrets
-import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -147,22 +147,23 @@ class BenchWorld(World):
 def stage(
     directory: Path, *, large_mib: int, agent_python: str = sys.executable
 ) -> Iterator[Stage]:
-    """Write the files below *directory*, which should lie in memory, and serve them."""
-    root = directory / "origin"
-    prod = root / "artifacts" / "prod"
-    prod.mkdir(parents=True)
-    (prod / "small.bin").write_bytes(secrets.token_bytes(SMALL_BYTES))
-    with (prod / "large.bin").open("wb") as large:
-        for _ in range(large_mib):
-            large.write(secrets.token_bytes(MIB))
-    (prod / "medium.bin").write_bytes(secrets.token_bytes(large_mib * MIB // MANY))
-    own = directory / "nginx"
-    own.mkdir()
-    try:
-        with nginx(root, own) as origin:
+    """Write the files into memory and serve them; everything else goes below *directory*.
+
+    The state of agent and control plane belongs on a disk: in memory, every fsync would be free.
+    """
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as files:
+        prod = Path(files) / "artifacts" / "prod"
+        prod.mkdir(parents=True)
+        (prod / "small.bin").write_bytes(secrets.token_bytes(SMALL_BYTES))
+        (prod / "medium.bin").write_bytes(secrets.token_bytes(large_mib * MIB // MANY))
+        with (prod / "large.bin").open("wb") as large:
+            for _ in range(large_mib):
+                large.write(secrets.token_bytes(MIB))
+        own = directory / "nginx"
+        own.mkdir()
+        with nginx(Path(files), own) as origin:
             yield Stage(directory, origin, large_mib * MIB, agent_python)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
