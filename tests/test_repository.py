@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,10 @@ def _pins(lock: str) -> set[str]:
 
 def _lines(path: Path) -> int:
     return len(path.read_text().splitlines())
+
+
+def test_the_demo_needs_nothing_of_the_test_tools():
+    """`make demo` installs less than `make test`; what both use must not import pytest."""
+    blocked = "import sys; sys.modules['pytest'] = None; import demo.run"
+
+    assert 0 == subprocess.run([sys.executable, "-c", blocked], cwd=ROOT).returncode

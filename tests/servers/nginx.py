@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.processes import Server, free_port, program, spawn
+from tests.servers.processes import Server, free_port, spawn
+from tests.servers.programs import program
 
 CONFIGURATION = """\
 daemon off;

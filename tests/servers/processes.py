@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
-
-import pytest
 
 from tests.waiting import wait_until
 
@@ -103,21 +100,6 @@ def spawn(
         server.kill()
         raise
     return server
-
-
-def program(name: str) -> Path:
-    """Where the program *name* of the distribution is, also when an ordinary user's PATH lacks it.
-
-    A missing one skips the test, and fails it under CI=true: there everything must be run.
-    """
-    found = shutil.which(
-        name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
-    )
-    if found is not None:
-        return Path(found)
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{name} is not installed, and CI must not skip what needs it")
-    pytest.skip(f"{name} is not installed; `make test` as root installs it")
 
 
 def accepts(port: int) -> bool:

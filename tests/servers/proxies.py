@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.servers.processes import Server, free_port, program, spawn
+from tests.servers.processes import Server, free_port, spawn
+from tests.servers.programs import program
 
 USER = "walter"
 PASSWORD = "battery-staple.7"
