@@ -47,7 +47,7 @@ def tell(world: World) -> None:
     with step("The customer's side: an S3 store and a vault, both of which check credentials"):
         world.start_stores()
         model = world.put("model.bin", content)
-        world.put("README.md", README)
+        card = world.put("README.md", README)
         world.put("pii/customers.csv", b"name,mail\n")
     with step("The cloud's side: a control plane; it makes a one-time join token"):
         world.start_plane()
@@ -61,6 +61,8 @@ def tell(world: World) -> None:
     with step(f"The cloud asks for {model}"):
         say(world.cli("submit", "fetch-artifact", "--agent", AGENT, "-p", f"uri={model}",
                       "-o", str(received)).stdout)  # fmt: skip
+    with step(f"A user opens {card} on the dashboard, {world.url}/"):
+        say(shown_on_the_dashboard(world, card))
     with step("It asks for something that the customer's policy denies"):
         denied = world.cli("submit", "fetch-artifact", "--agent", AGENT, "-p",
                            f"uri={model.replace('model.bin', 'pii/customers.csv')}",
@@ -72,6 +74,15 @@ def tell(world: World) -> None:
                              "-p", "wait=true", "--follow")  # fmt: skip
         say(followed.stdout)
     prove(world, received, content, denied_code=denied.returncode, log=followed.stdout)
+
+
+def shown_on_the_dashboard(world: World, uri: str) -> str:
+    """Do what the page does when a user opens an artifact; return the text it shows."""
+    page = world.page("/")
+    assert "<title>" in page, "the dashboard page is not there"
+    fetch = {"agent": AGENT, "kind": "fetch-artifact", "parameters": {"uri": uri}}
+    job = world.ended(world.rest("/jobs", fetch)["id"])
+    return world.page(f"/api/v1/jobs/{job['id']}/content")
 
 
 def prove(world: World, received: Path, content: bytes, *, denied_code: int, log: str) -> None:

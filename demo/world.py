@@ -231,6 +231,13 @@ class World:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
+    def page(self, path: str) -> str:
+        """Return what the control plane serves at *path*, as text."""
+        headers = {"Authorization": f"Bearer {self.api_token}"}
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return str(answer.read().decode())
+
     @property
     def api_token(self) -> str:
         """The control plane's own token for its REST interface."""
