@@ -23,8 +23,10 @@ def tiny(fortress: Fortress) -> dict:
 
 @pytest.fixture
 def mended(fortress: Fortress) -> Iterator[None]:
-    """Whatever a test did to the disk, the next one finds an agent that works."""
+    """Whatever a test did to the disk, the next one finds an agent that works, and a whole log."""
     yield
+    fortress.agent.stop()
+    (fortress.agent_state / "audit.jsonl").unlink()
     fortress.restart_agent()
 
 
