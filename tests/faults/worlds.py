@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from demo.world import AGENT, World
+from tests.waiting import wait_until
 
 QUICK_BACKOFF = {"first": "100ms", "longest": "500ms", "stable_after": "5s"}
 
@@ -145,7 +146,11 @@ class Narration:
         """Trigger it and wait until its log has begun to arrive; return the job's id."""
         (self._home / "finish").unlink(missing_ok=True)
         job = submit(self._world, "trigger-pipeline", pipeline="train-narrated", wait=True)
-        self._world.until(lambda: b"line 1\n" in got(self._world, f"/jobs/{job}/log"))
+        wait_until(
+            lambda: b"line 1\n" in got(self._world, f"/jobs/{job}/log"),
+            timeout=30,
+            message=f"the first line of the log of {job}",
+        )
         return job
 
     def finish(self) -> None:
