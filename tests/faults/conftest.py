@@ -22,10 +22,14 @@ def world(
 
 
 @pytest.fixture(scope="module")
-def narration(world: World) -> Narration:
-    """A pipeline that writes numbered lines; the agent is started anew to know it."""
+def narration(world: World) -> Iterator[Narration]:
+    """A pipeline that writes numbered lines; the agent is started anew to know it.
+
+    A run that a failed test left behind ends with the module.
+    """
     narration = Narration(world)
     narration.install()
     world.agent.stop()
     world.start_agent()
-    return narration
+    yield narration
+    narration.finish()
