@@ -87,6 +87,9 @@ class ArtifactStore(Protocol):
     async def list(self, uri: ArtifactUri, *, page_size: int, page_token: str | None) -> Page:
         """Return one page of what lies directly below *uri*, directories last-level only.
 
+        *page_token* is that of a page before, or `paging.Position.after` of any entry: every store
+        takes it, so that a caller who shows less than a page can go on behind what it has shown.
+
         Raises:
             NotFound: Nothing lies there, where the store can tell.
             BadParameters: *page_token* is not one of ours, *page_size* not between 1 and 1000.

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from agent.artifact_uri import MAX_URI_CHARACTERS
 from agent.artifacts.base import Entry, Page
+from agent.artifacts.paging import Position
 from agent.guard.policy import PolicyRequest
 from agent.jobs.fetch_artifact import artifact_uri
 from agent.jobs.kind import Kind, Parameters, Ticket, Tools
@@ -31,23 +32,31 @@ def _asks(params: ListArtifacts, _: Tools) -> PolicyRequest:
 
 
 async def _run(params: ListArtifacts, tools: Tools, _: Ticket) -> AsyncGenerator[Output]:
-    """Yield one page; entries that the policy denies are left out, as if they did not exist.
+    """Yield one page of what the policy lets be seen; the rest is as if it did not exist.
 
-    A page of long names is cut in half until it fits into a message; its token continues there.
+    Pages without anything to show are passed over, and a token is only ever made of an entry that
+    is shown: it holds that entry's name.
     """
-    page_size = params.page_size
-    page = await _page(params, tools, page_size)
+    token, shown = params.page_token, []
+    while True:
+        page = await _fitting(params, tools, token)
+        shown = [entry for entry in page.entries if _visible(entry, tools)]
+        if shown or page.next_token is None:
+            break
+        token = page.next_token
+    more = None if page.next_token is None else Position.after(shown[-1]).token
+    yield Result({"entries": [_entry(entry) for entry in shown], "next_page_token": more})
+
+
+async def _fitting(params: ListArtifacts, tools: Tools, token: str | None) -> Page:
+    """Return the next page; one of long names is halved until it fits into a message."""
+    uri, page_size = artifact_uri(params.uri), params.page_size
+    store = tools.artifacts.find(uri)
+    page = await store.list(uri, page_size=page_size, page_token=token)
     while _characters(page) > LONGEST_PAGE and page_size > 1:
         page_size //= 2
-        page = await _page(params, tools, page_size)
-    shown: list[JsonValue] = [_entry(entry) for entry in page.entries if _visible(entry, tools)]
-    yield Result({"entries": shown, "next_page_token": page.next_token})
-
-
-async def _page(params: ListArtifacts, tools: Tools, page_size: int) -> Page:
-    uri = artifact_uri(params.uri)
-    store = tools.artifacts.find(uri)
-    return await store.list(uri, page_size=page_size, page_token=params.page_token)
+        page = await store.list(uri, page_size=page_size, page_token=token)
+    return page
 
 
 def _characters(page: Page) -> int:

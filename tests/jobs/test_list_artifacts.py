@@ -1,5 +1,6 @@
 """Listings of long names fit into a message, page by page, and lose nothing."""
 
+import base64
 from pathlib import Path
 
 from agent.artifact_uri import ArtifactUri
@@ -13,15 +14,20 @@ from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.runners import PipelineRunners
 
 
-def tools_for(directory: Path) -> Tools:
+def tools_for(directory: Path, *, hidden: str = "nothing") -> Tools:
     root = ArtifactUri.parse(f"file://{directory}")
     store = FileArtifactStore("local", root, block_bytes=65536)
     runs = PipelineRunners({}, directories=RunDirectories(directory / "runs"))
-    return Tools(ArtifactStores([(root, store)]), {}, runs, lambda _: Decision(True, 0, "yes"))
+    return Tools(
+        ArtifactStores([(root, store)]),
+        {},
+        runs,
+        lambda asked: Decision(hidden not in str(asked.artifact), 0, "so"),
+    )
 
 
-async def listed(tools: Tools, uri: str, token: str | None) -> Result:
-    params = ListArtifacts(uri=uri, page_size=1000, page_token=token)
+async def listed(tools: Tools, uri: str, token: str | None, page_size: int = 1000) -> Result:
+    params = ListArtifacts(uri=uri, page_size=page_size, page_token=token)
     [result] = [output async for output in LIST_ARTIFACTS.run(params, tools, Ticket("j"))]
     assert isinstance(result, Result)
     return result
@@ -45,3 +51,19 @@ async def test_long_names_make_shorter_pages(tmp_path: Path):
 
     assert names == found
     assert pages > 1
+
+
+async def test_no_token_tells_the_name_of_what_is_hidden(tmp_path: Path):
+    """A token holds a name, so it is made of shown entries only; every one of them is reached."""
+    for name in ("a-secret", "b", "c-secret", "d-secret", "e", "f-secret"):
+        (tmp_path / name).touch()
+    tools, token, found, tokens = tools_for(tmp_path, hidden="secret"), None, [], []
+
+    while not found or token:
+        value = (await listed(tools, f"file://{tmp_path}", token, page_size=1)).value
+        found += [entry["uri"].rsplit("/", 1)[1] for entry in value["entries"]]
+        token = value["next_page_token"]
+        tokens += [token] if token else []
+
+    assert ["b", "e"] == found
+    assert not any(b"secret" in base64.urlsafe_b64decode(token) for token in tokens)
