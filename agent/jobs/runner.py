@@ -213,10 +213,14 @@ class JobRunner:
             self._let_go(job)
             return
         job.fate = fate
-        if job.accepted:
-            # A request and its cancel can arrive in one read, and a task that is cancelled before
-            # its first step never gets to answer: so let it begin.
+        if not job.accepted:
+            return
+        if fate is Fate.CANCEL:
+            # A task that is cancelled before its first step never gets to answer: so let it begin.
             asyncio.get_running_loop().call_soon(job.task.cancel)
+        else:
+            # Not one step more: the session that it would send into is gone.
+            job.task.cancel()
 
     def _begin_again(self, job: Job, standing: Standing) -> None:
         job.standing = standing

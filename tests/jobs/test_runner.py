@@ -276,6 +276,19 @@ async def test_a_running_job_is_begun_again_in_a_new_session(shop: Shop):
     assert ["j", "j"] == shop.started
 
 
+async def test_an_attempt_of_the_old_session_takes_not_one_step_more(shop: Shop):
+    """Not even when what it waited for came first: it would send into a session that is gone."""
+    shop.ask("j", "held")
+    await until(lambda: shop.outbox.of(JobLog))
+    shop.runner.open_jobs()
+
+    shop.gate.set()
+    shop.runner.new_session([standing("j")])
+    await shop.result("j")
+
+    assert ["j", "j"] == shop.started
+
+
 async def test_a_job_accepted_between_hello_and_welcome_is_not_forgotten(shop: Shop):
     shop.runner.open_jobs()
     shop.ask("j", "held")
