@@ -1,12 +1,14 @@
 """What users send and get, as JSON. The models are the source of the OpenAPI document."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from agent.protocol.messages import Name
+from agent.errors import ProtocolError
+from agent.protocol.codec import decode, encode
+from agent.protocol.messages import FROM_CONTROL_PLANE, JobRequest, Name
 from control_plane_stub.agents.faults import Fault, ScriptedFault
 from control_plane_stub.jobs import Job
 from control_plane_stub.rest.errors import ApiError
@@ -14,6 +16,7 @@ from control_plane_stub.rest.errors import ApiError
 M = TypeVar("M", bound=BaseModel)
 
 Labels = Annotated[dict[str, str], Field(min_length=1, max_length=32)]
+Position = Annotated[int, Field(ge=0, lt=2**63)]
 DeadlineSeconds = Annotated[float, Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
 
 
@@ -46,14 +49,24 @@ class JobSubmission(_Addressed):
     content: Literal["keep", "relay"] = "keep"
     """``relay``: nothing is stored; the one reader of the content gets it from the link."""
 
+    @model_validator(mode="after")
+    def _fits_into_a_frame(self) -> Self:
+        """Refuse here what agents have to refuse: on the link it would break the session."""
+        request = JobRequest(job="probe", kind=self.kind, parameters=self.parameters)
+        try:
+            decode(encode(request), FROM_CONTROL_PLANE)
+        except ProtocolError as error:
+            raise ValueError(f"parameters can't be sent: {error}") from None
+        return self
+
 
 class FetchRequest(_Addressed):
     """An artifact wanted in the answer itself."""
 
     uri: Annotated[str, Field(min_length=1, max_length=4096)]
-    range: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
+    range: tuple[Position, Position] | None = None
     """First and last byte."""
-    max_bytes: Annotated[int, Field(ge=0)] | None = None
+    max_bytes: Position | None = None
     deadline_s: DeadlineSeconds = 60.0
 
 

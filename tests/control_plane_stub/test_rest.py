@@ -73,6 +73,19 @@ async def test_errors_have_one_shape(
     assert set(answer["error"]) >= {"reason", "message"}
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [{"range": [0, 2**80]}, {"a": json.loads('{"a":' * 40 + "1" + "}" * 40)}, {"a": "\ud800"}],
+    ids=["huge number", "deep", "half a character"],
+)
+async def test_what_no_agent_can_read_is_not_taken(user: User, parameters: dict[str, Any]) -> None:
+    """On the link it would break the session of every job, again and again."""
+    body = json.dumps({"agent": "prod-eu", "kind": "fetch-artifact", "parameters": parameters})
+    headers = {"Content-Type": "application/json"}
+    async with user.session.post("/api/v1/jobs", data=body, headers=headers) as response:
+        assert response.status == 400
+
+
 async def test_a_body_has_a_limit(user: User) -> None:
     body = io.BytesIO(b"x" * 2_000_000)
     answer = await user.json("POST", "/jobs", data=body, expect=413)
