@@ -93,6 +93,11 @@ class Journal:
         """Return all records that are not settled, the oldest first."""
         return sorted(self._open.values(), key=lambda record: record.accepted_at)
 
+    @property
+    def unsettled_count(self) -> int:
+        """How many records are not settled."""
+        return len(self._open)
+
     def accept(self, record: Record) -> None:
         """Take *record* in and have it written soon; for jobs that may run twice.
 

@@ -36,7 +36,7 @@ from agent.telemetry.logs import get_logger
 
 BUSY_RETRY = 1.0
 MAX_UNSETTLED = 5000
-"""Results that the control plane has not settled yet; beyond that there is no room for new jobs."""
+"""Jobs that the control plane has not settled; beyond that there is no room for new ones."""
 
 _CANCELLED = Ending(Outcome.CANCELLED, message="the control plane cancelled the job")
 
@@ -163,7 +163,8 @@ class JobRunner:
 
     def _has_room(self) -> bool:
         running = sum(1 for job in self._jobs.values() if job.task and job.fate is not Fate.FORGET)
-        return not self.draining and running < self._limit() and len(self._jobs) < MAX_UNSETTLED
+        unsettled = self._around.journal.unsettled_count
+        return not self.draining and running < self._limit() and unsettled < MAX_UNSETTLED
 
     def _refuse_for_now(self, name: str) -> None:
         reason = Reason.DRAINING if self.draining else Reason.BUSY
@@ -210,6 +211,8 @@ class JobRunner:
         if job is None or job.fate is Fate.CANCEL:
             return
         if job.task is None:
+            if fate is Fate.CANCEL:
+                self._conclude(job, _CANCELLED)
             self._let_go(job)
             return
         job.fate = fate

@@ -119,6 +119,33 @@ async def test_more_than_the_limit_is_busy_and_can_be_offered_again(shop: Shop):
     assert Outcome.SUCCEEDED == (await shop.result("b")).outcome
 
 
+async def test_results_that_nobody_settles_use_up_the_room(shop: Shop, monkeypatch):
+    """Else a control plane could fill the agent's memory with them."""
+    monkeypatch.setattr("agent.jobs.runner.MAX_UNSETTLED", 2)
+    for job in ("a", "b"):
+        shop.ask(job)
+        await shop.result(job)
+
+    shop.ask("c")
+    shop.runner.deliver(JobSettled(job="a"))
+    shop.ask("d")
+
+    assert Outcome.SUCCEEDED == (await shop.result("d")).outcome
+    assert [("c", Reason.BUSY)] == [(r.job, r.reason) for r in shop.outbox.of(JobRefused)]
+
+
+async def test_cancelling_a_job_that_waits_for_its_turn_gets_a_result(shop: Shop):
+    """As after a restart, before the job was begun again."""
+    shop.ask("j", "held")
+    await until(lambda: shop.outbox.of(JobLog))
+    await shop.kill()
+    shop.open()
+
+    shop.runner.deliver(JobCancel(job="j"))
+
+    assert Outcome.CANCELLED == (await shop.result("j")).outcome
+
+
 async def test_a_draining_agent_takes_no_job_and_finishes_those_it_has(shop: Shop):
     shop.ask("a", "held")
     await until(lambda: shop.started)
