@@ -4,10 +4,12 @@ Nothing else in the agent splits a URI. Comparison is by scheme, bucket and whol
 textual prefix would let ``s3://acme/zenml-other`` pass for ``s3://acme/zenml``.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
 MAX_URI_CHARACTERS = 4096
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,8 @@ class ArtifactUri:
         """
         if len(text) > MAX_URI_CHARACTERS:
             raise ValueError(f"a URI has at most {MAX_URI_CHARACTERS} characters")
-        if any(ord(c) < 0x20 or ord(c) == 0x7F or c == "\\" for c in text):
-            raise ValueError("a URI has no control characters and no backslashes")
-        if any("\ud800" <= c <= "\udfff" for c in text):
-            raise ValueError("a URI is text that UTF-8 can hold")
+        if _FORBIDDEN.search(text):
+            raise ValueError("a URI has no control characters, backslashes and half characters")
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isalnum() or not scheme.isascii():
             raise ValueError("a URI starts with a scheme, as in s3://bucket/key or file:///path")

@@ -47,7 +47,10 @@ class _Needles:
 
     def any_in(self, data: bytes) -> bool:
         """Say whether there is anything to replace; most texts hold nothing, and end here."""
-        return any(needle in data for needle in self._sorted)
+        for needle in self._sorted:  # A loop: `any` with a generator takes twice as long.
+            if needle in data:
+                return True
+        return False
 
     def spans(self, data: bytes) -> Iterator[Span]:
         """Yield where needles stand, in order, those that overlap as one span."""

@@ -10,6 +10,8 @@ from agent.protocol.messages import Limits, Message, Numbered
 from agent.protocol.session import Frame, Session
 from agent.telemetry import metrics
 
+GATHERED = 64 * 1024
+"""So many bytes of small frames go into one write."""
 TEXT_BACKLOG = 1024 * 1024
 LOOSE_BACKLOG = 1024
 FLOOD_BACKLOG = 32 * 1024 * 1024
@@ -116,6 +118,14 @@ class Channel:
             for event in self._waiting.values():
                 event.set()
         return frame
+
+    def next_frames(self) -> list[Frame]:
+        """Return what the link sends in one go; empty when there is nothing."""
+        frames, size = [], 0
+        while size < GATHERED and (frame := self.next_frame()) is not None:
+            frames.append(frame)
+            size += len(frame)
+        return frames
 
     async def wait_for_frames(self) -> None:
         """Wait until there may be something to send; one caller, the link."""

@@ -4,10 +4,11 @@ frames."""
 import asyncio
 import socket
 import time
+from collections.abc import Sequence
 
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Event
+from websockets.protocol import Event, State
 
 from agent.telemetry import metrics
 
@@ -37,6 +38,27 @@ class LinkConnection(ClientConnection):
         sock = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+    async def send_all(self, frames: Sequence[str | bytes]) -> None:
+        """Send messages in order, with one write and one wait for the network for all of them.
+
+        A small job is four frames, and `send` is a write and a chain of context managers for each.
+
+        Raises:
+            ConnectionClosed: As `send` does.
+        """
+        if len(frames) == 1 or self.protocol.state is not State.OPEN:
+            for frame in frames:
+                await self.send(frame)
+            return
+        for frame in frames:
+            if isinstance(frame, str):
+                self.protocol.send_text(frame.encode())
+            else:
+                self.protocol.send_binary(frame)
+        self.transport.write(b"".join(self.protocol.data_to_send()))
+        if self.paused:
+            await self.drain()
 
     def data_received(self, data: bytes) -> None:
         metrics.link_received.inc(len(data))

@@ -257,11 +257,12 @@ class Link:
 
     async def _write(self, connection: LinkConnection) -> None:
         while True:
-            frame = self._channel.next_frame()
-            if frame is None:
-                await self._channel.wait_for_frames()
+            frames = self._channel.next_frames()
+            if frames:
+                metrics.link_sent.inc(sum(map(len, frames)))
+                await connection.send_all(frames)
             else:
-                await self._send(connection, frame)
+                await self._channel.wait_for_frames()
 
     async def _send(self, connection: LinkConnection, frame: str | bytes) -> None:
         metrics.link_sent.inc(len(frame))

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 
 from agent.errors import ProtocolError
-from agent.protocol.messages import Message, Numbered
+from agent.protocol.messages import Message
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_DEPTH = 32
@@ -56,9 +56,13 @@ def encode(message: Message) -> str:
     return message.model_dump_json(exclude_none=True)
 
 
-def encode_numbered(message: Numbered, seq: int) -> str:
-    """Return *message* as the text of one frame, numbered *seq*."""
-    return message.model_copy(update={"seq": seq}).model_dump_json(exclude_none=True)
+def numbered(text: str, seq: int) -> str:
+    """Return *text*, which `encode` has made of a numbered message, with *seq* as its number.
+
+    A message is encoded once, when it is queued, and numbered when it is sent. The type comes
+    first and is ours, so the first ``seq`` is the message's own.
+    """
+    return text.replace('"seq":0', f'"seq":{seq}', 1)
 
 
 def encode_block(seq: int, job: str, offset: int, data: bytes | memoryview) -> bytes:

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from agent.errors import ProtocolError
-from agent.protocol.codec import encode, encode_block, encode_numbered
+from agent.protocol.codec import encode, encode_block, numbered
 from agent.protocol.messages import Ack, Limits, Numbered
 
 YOUNG_BYTES = 512 * 1024
@@ -37,7 +37,7 @@ class _Stream:
     credit: int
     sent: int = 0
     queued_bytes: int = 0
-    queue: deque[memoryview | Numbered] = field(default_factory=deque)
+    queue: deque[memoryview | str] = field(default_factory=deque)
 
     @property
     def young(self) -> bool:
@@ -61,7 +61,7 @@ class Session:
         self._last = 0
         self._unacked: deque[_Sent] = deque()
         self._replay: deque[_Sent] = deque()
-        self._urgent: deque[tuple[Numbered, int]] = deque()
+        self._urgent: deque[str] = deque()
         self._streams: dict[str, _Stream] = {}
         self._early_credit: dict[str, int] = {}
         self.unacked_bytes = 0
@@ -133,10 +133,10 @@ class Session:
         self._told = self.received
 
     def post(self, message: Numbered) -> None:
-        """Queue *message* before all blocks."""
-        size = len(encode(message))
-        self._urgent.append((message, size))
-        self.text_backlog += size
+        """Queue *message*, which has no number yet, before all blocks."""
+        text = encode(message)
+        self._urgent.append(text)
+        self.text_backlog += len(text)
 
     def open_stream(self, job: str, *, offset: int = 0) -> None:
         """Begin the content of *job* at *offset*, with the initial credit behind it."""
@@ -158,7 +158,7 @@ class Session:
         if stream is None:
             self.post(last)
         else:
-            stream.queue.append(last)
+            stream.queue.append(encode(last))
 
     def drop_stream(self, job: str) -> None:
         """Forget what *job* has queued; what is sent stays sent. Idempotent.
@@ -199,24 +199,24 @@ class Session:
         if self._replay:
             return self._replay.popleft().frame
         if self._urgent:
-            message, size = self._urgent.popleft()
-            self.text_backlog -= size
-            return self._number(message)
+            text = self._urgent.popleft()
+            self.text_backlog -= len(text)
+            return self._number(text)
         stream = self._next_stream()
         if stream is None:
             return None
         head = stream.queue[0]
-        if isinstance(head, Numbered):
+        if isinstance(head, str):
             del self._streams[stream.job]
             return self._number(head)
         return self._cut_block(stream, head)
 
-    def _number(self, message: Numbered) -> str:
+    def _number(self, text: str) -> str:
         self._last += 1
-        text = encode_numbered(message, self._last)
-        self._unacked.append(_Sent(self._last, text, 0))
-        self.text_backlog += len(text)
-        return text
+        frame = numbered(text, self._last)
+        self._unacked.append(_Sent(self._last, frame, 0))
+        self.text_backlog += len(frame)
+        return frame
 
     def _next_stream(self) -> _Stream | None:
         chosen = None
@@ -233,7 +233,7 @@ class Session:
         if not stream.queue:
             return False
         head = stream.queue[0]
-        if isinstance(head, Numbered):
+        if isinstance(head, str):
             return True
         if stream.credit <= stream.offset:
             return False

@@ -64,6 +64,22 @@ def redacted(value: object, redact: Redact, depth: int = 0) -> Any:
     return _text(value, redact)
 
 
+def texts_of(value: object) -> Iterator[str]:
+    """Yield every text in *value*, which `redacted` has made, numbers as text too."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            yield from value
+            for item in value.values():
+                yield from texts_of(item)
+        case list():
+            for item in value:
+                yield from texts_of(item)
+        case _:
+            yield str(value)
+
+
 def _text(value: object, redact: Redact) -> str:
     text = redact(_plain(value))
     return (

@@ -13,7 +13,15 @@ from typing import Any, Literal, cast
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from agent.telemetry.log_lines import Redact, console_line, exception_report, json_line, redacted
+from agent.telemetry.log_lines import (
+    LONGEST_TEXT,
+    Redact,
+    console_line,
+    exception_report,
+    json_line,
+    redacted,
+    texts_of,
+)
 from agent.telemetry.stderr import Stderr
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -76,6 +84,11 @@ class _Lines:
         if exc := _exception_of(event.pop("exc_info", None)):
             event["exception"] = exception_report(exc)
         ordered = {key: event.pop(key) for key in _FIRST if key in event} | dict(event)
+        plain = redacted(ordered, _as_it_is)
+        # One look at all texts at once: nearly always there is nothing to redact in any of them.
+        together = "\n".join(texts_of(plain))
+        if len(together) <= LONGEST_TEXT and self._redact(together) == together:
+            return self._line(plain)
         return self._line(redacted(ordered, self._redact))
 
     def write(self, line: str) -> None:
@@ -86,6 +99,10 @@ class _Lines:
             )
 
     debug = info = warning = error = critical = write
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def _exception_of(exc_info: object) -> BaseException | None:

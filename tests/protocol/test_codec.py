@@ -16,7 +16,7 @@ from agent.protocol.codec import (
     decode_block,
     encode,
     encode_block,
-    encode_numbered,
+    numbered,
 )
 from agent.protocol.messages import FROM_CONTROL_PLANE, JobRequest, Ping
 
@@ -83,9 +83,18 @@ def test_an_unknown_type_keeps_its_number():
 
 
 def test_type_comes_first_on_the_wire():
-    text = encode_numbered(JobRequest(job="j", kind="k"), 5)
+    text = numbered(encode(JobRequest(job="j", kind="k")), 5)
 
     assert text.startswith('{"type":"job.request","seq":5,')
+
+
+def test_only_the_messages_own_number_is_set():
+    """Whatever stands in its fields."""
+    message = JobRequest(job="j", kind="k", parameters={"a": '"seq":0', "seq": 0})
+
+    assert message.model_copy(update={"seq": 7}) == decode(
+        numbered(encode(message), 7), FROM_CONTROL_PLANE
+    )
 
 
 def test_a_message_survives_the_wire():
