@@ -18,8 +18,25 @@ from agent.secrets.resolver import SecretResolver
 
 MIN_BLOCK = 64 * 1024
 MAX_BLOCK = 1024 * 1024
-BLOCKS_PER_JOB = 4
-"""One being read, one waiting, one being hashed and sent, and the store's own."""
+BLOCKS_PER_JOB = 8
+"""Being read, waiting, hashed and sent, the store's own; and what the allocator keeps for each."""
+
+
+@dataclass(slots=True)
+class Readers:
+    """Jobs that hold the tools now, and what each may hold of *memory*, in bytes.
+
+    Each takes its share as it begins. A job alone reads in large blocks; of many, the later ones
+    take smaller ones, and all together stay within the memory.
+    """
+
+    memory: int
+    count: int = 0
+
+    def block_bytes(self) -> int:
+        """Return how much the next transfer reads at once."""
+        share = self.memory // (max(1, self.count) * BLOCKS_PER_JOB)
+        return max(MIN_BLOCK, min(MAX_BLOCK, share))
 
 
 @dataclass(slots=True)
@@ -28,8 +45,7 @@ class Parts:
 
     tools: Tools
     secrets: SecretResolver
-    borrowers: int = 0
-    """Jobs that hold the tools now."""
+    readers: Readers
 
     @classmethod
     def open(
@@ -46,9 +62,10 @@ class Parts:
         """
         secrets = open_secret_stores(settings.secret_stores, on_secret=on_secret, on_use=on_use)
         connectors = open_connectors(settings.connectors, secrets)
+        readers = Readers(settings.agent.buffer_memory)
         tools = Tools(
             artifacts=open_artifact_stores(
-                settings.artifact_stores, connectors, block_bytes=block_bytes(settings)
+                settings.artifact_stores, connectors, block_bytes=readers.block_bytes
             ),
             connectors=connectors,
             pipelines=open_pipeline_runners(
@@ -58,7 +75,7 @@ class Parts:
             ),
             decide=open_policy(settings.policy).decide,
         )
-        return cls(tools, secrets)
+        return cls(tools, secrets, readers)
 
     async def close(self) -> None:
         """Let go of everything; runs of pipelines go on."""
@@ -81,11 +98,11 @@ class PartsOfNow:
     def lend(self) -> Iterator[Tools]:
         """Lend the present tools; a job keeps them to its end, whatever is reloaded meanwhile."""
         parts = self._parts
-        parts.borrowers += 1
+        parts.readers.count += 1
         try:
             yield parts.tools
         finally:
-            parts.borrowers -= 1
+            parts.readers.count -= 1
 
     def replace(self, parts: Parts) -> None:
         """Lend *parts* from now on."""
@@ -94,8 +111,8 @@ class PartsOfNow:
 
     async def close_unused(self) -> None:
         """Close replaced parts that no job holds any more; idempotent."""
-        unused = [parts for parts in self._retired if parts.borrowers == 0]
-        self._retired = [parts for parts in self._retired if parts.borrowers > 0]
+        unused = [parts for parts in self._retired if parts.readers.count == 0]
+        self._retired = [parts for parts in self._retired if parts.readers.count > 0]
         for parts in unused:
             await parts.close()
 
@@ -103,10 +120,3 @@ class PartsOfNow:
         """Close everything."""
         for parts in (*self._retired, self._parts):
             await parts.close()
-
-
-def block_bytes(settings: Settings) -> int:
-    """Return how much a job reads at once, so that all jobs together stay below `buffer_memory`."""
-    jobs = settings.agent.max_concurrent_jobs
-    share = settings.agent.buffer_memory // (jobs * BLOCKS_PER_JOB)
-    return max(MIN_BLOCK, min(MAX_BLOCK, share))

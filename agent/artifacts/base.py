@@ -1,12 +1,15 @@
 """What every artifact store offers. No store lives here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
 from agent.artifact_uri import ArtifactUri
+
+BlockBytes = Callable[[], int]
+"""Says how much a transfer that begins now reads at once: less, the more there are."""
 
 BEHIND_THE_END = "the range begins behind the end of the artifact"
 

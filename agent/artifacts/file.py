@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.base import BEHIND_THE_END, ByteRange, Page
+from agent.artifacts.base import BEHIND_THE_END, BlockBytes, ByteRange, Page
 from agent.artifacts.beneath import Descriptor, open_directory, open_file
 from agent.artifacts.directory import read_level
 from agent.artifacts.paging import Position, require_page_size
@@ -46,6 +46,7 @@ class FileArtifact:
         self, store: "FileArtifactStore", file: Descriptor, media_type: str | None
     ) -> None:
         self._store = store
+        self._block_bytes = store.block_bytes()
         self._file: Descriptor | None = file
         self.media_type = media_type
         status = os.fstat(file.fd)
@@ -84,7 +85,7 @@ class FileArtifact:
         return self._file
 
     def _read(self, file: Descriptor, first: int, end: int) -> bytes:
-        block = os.pread(file.fd, min(self._store.block_bytes, end - first), first)
+        block = os.pread(file.fd, min(self._block_bytes, end - first), first)
         if _etag(os.fstat(file.fd)) != self.etag:
             raise Changed
         if not block:
@@ -100,7 +101,7 @@ class FileArtifactStore:
 
     type = "file"
 
-    def __init__(self, name: str, root: ArtifactUri, *, block_bytes: int) -> None:
+    def __init__(self, name: str, root: ArtifactUri, *, block_bytes: BlockBytes) -> None:
         self.name = name
         self.block_bytes = block_bytes
         self._root = root

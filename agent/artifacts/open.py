@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 
-from agent.artifacts.base import ArtifactStore
+from agent.artifacts.base import ArtifactStore, BlockBytes
 from agent.artifacts.file import FileArtifactStore
 from agent.artifacts.s3 import S3ArtifactStore
 from agent.artifacts.stores import ArtifactStores
@@ -14,15 +14,15 @@ from agent.errors import UsageError
 PLUGINS = "cloud_agent.artifact_stores"
 """Entry points of other packages: the name is a URI's scheme, the object a `Factory`."""
 
-Factory = Callable[[config.ArtifactStore, Connector | None, int], ArtifactStore]
-"""Takes the settings, the connector they name and the size of a block in bytes; does no I/O."""
+Factory = Callable[[config.ArtifactStore, Connector | None, BlockBytes], ArtifactStore]
+"""Takes the settings, the connector they name and what says the size of a block; does no I/O."""
 
 
 def open_artifact_stores(
     stores: Sequence[config.ArtifactStore],
     connectors: Mapping[str, Connector],
     *,
-    block_bytes: int,
+    block_bytes: BlockBytes,
 ) -> ArtifactStores:
     """Return the stores of the configuration; reaches none of them.
 
@@ -39,7 +39,7 @@ def open_artifact_stores(
 
 
 def _s3(
-    store: config.ArtifactStore, connector: Connector | None, block_bytes: int
+    store: config.ArtifactStore, connector: Connector | None, block_bytes: BlockBytes
 ) -> ArtifactStore:
     if connector is None:
         raise UsageError(f"artifact store {store.name}: s3 needs a connector of type aws")
@@ -47,7 +47,7 @@ def _s3(
 
 
 def _file(
-    store: config.ArtifactStore, connector: Connector | None, block_bytes: int
+    store: config.ArtifactStore, connector: Connector | None, block_bytes: BlockBytes
 ) -> ArtifactStore:
     if connector is not None:
         raise UsageError(f"artifact store {store.name}: file takes no connector; remove it")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.base import BEHIND_THE_END, ByteRange, Page
+from agent.artifacts.base import BEHIND_THE_END, BlockBytes, ByteRange, Page
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.s3_client import make_client
 from agent.artifacts.s3_errors import translated
@@ -82,7 +82,7 @@ class S3ArtifactStore:
     type = "s3"
 
     def __init__(
-        self, name: str, root: ArtifactUri, connector: Connector, *, block_bytes: int
+        self, name: str, root: ArtifactUri, connector: Connector, *, block_bytes: BlockBytes
     ) -> None:
         self.name = name
         self._root = root
@@ -135,7 +135,7 @@ class S3ArtifactStore:
         if not key:
             raise NotFound
         result = await obstore.get_async(client, key, options=options)
-        return S3Artifact(result, block_bytes=self._block_bytes)
+        return S3Artifact(result, block_bytes=self._block_bytes())
 
     async def _ask(self, request: Callable[["S3Store"], Awaitable[T]]) -> T:
         """Make a request; when the credentials are refused, once more with others."""

@@ -30,7 +30,7 @@ async def part_rows(settings: Settings) -> list[Row]:
             for connector in connectors.values():
                 opened.push_async_callback(connector.close)
             stores = open_artifact_stores(
-                settings.artifact_stores, connectors, block_bytes=BLOCK_BYTES
+                settings.artifact_stores, connectors, block_bytes=lambda: BLOCK_BYTES
             )
             opened.push_async_callback(stores.close)
         except UsageError as exc:

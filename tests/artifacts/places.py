@@ -39,7 +39,7 @@ class S3Place:
     def __init__(self, server: SeaweedFS) -> None:
         self.root = ArtifactUri.parse(f"s3://{BUCKET}/{uuid.uuid4().hex}")
         self.connector = RotatingConnector(aws_credentials(server.endpoint_url))
-        self.store = S3ArtifactStore("place", self.root, self.connector, block_bytes=BLOCK)
+        self.store = S3ArtifactStore("place", self.root, self.connector, block_bytes=lambda: BLOCK)
         self._s3 = s3_client(server.endpoint_url)
 
     def put(self, path: str, data: bytes) -> ArtifactUri:
@@ -54,7 +54,7 @@ class FilePlace:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.root = ArtifactUri.parse(f"file://{directory}")
-        self.store = FileArtifactStore("place", self.root, block_bytes=BLOCK)
+        self.store = FileArtifactStore("place", self.root, block_bytes=lambda: BLOCK)
 
     def put(self, path: str, data: bytes) -> ArtifactUri:
         file = self.directory / path

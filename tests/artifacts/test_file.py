@@ -116,7 +116,9 @@ class TestSpecialFiles:
 
     @pytest.mark.parametrize("path", ["null", "zero", "tty"])
     async def test_device(self, path: str) -> None:
-        store = FileArtifactStore("dev", ArtifactUri.parse("file:///dev"), block_bytes=BLOCK)
+        store = FileArtifactStore(
+            "dev", ArtifactUri.parse("file:///dev"), block_bytes=lambda: BLOCK
+        )
 
         with pytest.raises((NotFound, AccessDenied)):
             await read(store, ArtifactUri.parse(f"file:///dev/{path}"))
@@ -124,7 +126,7 @@ class TestSpecialFiles:
     @pytest.mark.parametrize("root", ["file:///proc/self", "file:///proc", "file://"])
     async def test_files_that_the_kernel_makes_up(self, root: str) -> None:
         """Not even where the configuration allows everything: /proc shows our environment."""
-        store = FileArtifactStore("proc", ArtifactUri.parse(root), block_bytes=BLOCK)
+        store = FileArtifactStore("proc", ArtifactUri.parse(root), block_bytes=lambda: BLOCK)
 
         with pytest.raises(NotFound):
             await read(store, ArtifactUri.parse("file:///proc/self/environ"))

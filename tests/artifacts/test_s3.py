@@ -61,7 +61,9 @@ async def proxy(seaweedfs: SeaweedFS) -> AsyncIterator[TcpProxy]:
 
 
 def store_of(root: ArtifactUri, *credentials: AwsCredentials) -> S3ArtifactStore:
-    return S3ArtifactStore("trial", root, RotatingConnector(*credentials), block_bytes=BLOCK)
+    return S3ArtifactStore(
+        "trial", root, RotatingConnector(*credentials), block_bytes=lambda: BLOCK
+    )
 
 
 class TestCredentials:
@@ -73,7 +75,7 @@ class TestCredentials:
         uri = place.put("x", b"data")
         wrong = aws_credentials(seaweedfs.endpoint_url, WRONG)
         connector = RotatingConnector(wrong, aws_credentials(seaweedfs.endpoint_url))
-        store = S3ArtifactStore("trial", place.root, connector, block_bytes=BLOCK)
+        store = S3ArtifactStore("trial", place.root, connector, block_bytes=lambda: BLOCK)
 
         assert await read(store, uri) == b"data"
         assert [wrong] == connector.invalidated
@@ -82,7 +84,7 @@ class TestCredentials:
         uri = place.put("x", b"data")
         wrong = aws_credentials(seaweedfs.endpoint_url, WRONG)
         connector = RotatingConnector(wrong)
-        store = S3ArtifactStore("trial", place.root, connector, block_bytes=BLOCK)
+        store = S3ArtifactStore("trial", place.root, connector, block_bytes=lambda: BLOCK)
 
         with pytest.raises(AccessDenied) as denied:
             await read(store, uri)

@@ -6,6 +6,7 @@ import pytest
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts import open as opening
+from agent.artifacts.base import BlockBytes
 from agent.artifacts.file import FileArtifactStore
 from agent.artifacts.open import open_artifact_stores
 from agent.artifacts.s3 import S3ArtifactStore
@@ -25,7 +26,7 @@ def opened(**uris: str) -> ArtifactStores:
         )
         for name, uri in uris.items()
     ]
-    return open_artifact_stores(stores, CONNECTORS, block_bytes=1024)
+    return open_artifact_stores(stores, CONNECTORS, block_bytes=lambda: 1024)
 
 
 class TestFinding:
@@ -107,14 +108,14 @@ class TestOpening:
         store = config.ArtifactStore(name="mine", uri=uri, connector=connector)
 
         with pytest.raises(UsageError, match=f"artifact store mine: .*{complaint}"):
-            open_artifact_stores([store], CONNECTORS, block_bytes=1024)
+            open_artifact_stores([store], CONNECTORS, block_bytes=lambda: 1024)
 
     def test_two_of_one_name(self) -> None:
         store = config.ArtifactStore(name="mine", uri="file:///srv/a")
         other = config.ArtifactStore(name="mine", uri="file:///srv/b")
 
         with pytest.raises(UsageError, match="called mine"):
-            open_artifact_stores([store, other], {}, block_bytes=1024)
+            open_artifact_stores([store, other], {}, block_bytes=lambda: 1024)
 
     def test_two_of_one_root(self) -> None:
         with pytest.raises(UsageError, match="a and b have the same uri"):
@@ -129,6 +130,6 @@ class TestOpening:
 
 
 def third_party(
-    store: config.ArtifactStore, connector: Connector | None, block_bytes: int
+    store: config.ArtifactStore, connector: Connector | None, block_bytes: BlockBytes
 ) -> FileArtifactStore:
     return FileArtifactStore("plugged", store.root, block_bytes=block_bytes)

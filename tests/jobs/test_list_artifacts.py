@@ -16,7 +16,7 @@ from agent.pipelines.runners import PipelineRunners
 
 def tools_for(directory: Path, *, hidden: str = "nothing") -> Tools:
     root = ArtifactUri.parse(f"file://{directory}")
-    store = FileArtifactStore("local", root, block_bytes=65536)
+    store = FileArtifactStore("local", root, block_bytes=lambda: 65536)
     runs = PipelineRunners({}, directories=RunDirectories(directory / "runs"))
     return Tools(
         ArtifactStores([(root, store)]),
