@@ -104,8 +104,11 @@ async def _new_data(
     """
     loop = asyncio.get_running_loop()
     position = 0
+    hashing: asyncio.Future[None] | None = None
     async for block in artifact.blocks():
-        hashing = None
+        if hashing is not None:
+            await hashing
+            hashing = None
         if len(block) > HASHED_AT_ONCE:
             hashing = loop.run_in_executor(None, digest.update, block)
         else:
@@ -113,8 +116,8 @@ async def _new_data(
         start, position = position, position + len(block)
         if position > skip:
             yield Data(memoryview(block)[max(0, skip - start) :])
-        if hashing is not None:
-            await hashing
+    if hashing is not None:
+        await hashing
     if position != size:
         raise Truncated(detail=f"{position} of {size} bytes")
 

@@ -93,7 +93,7 @@ class Standing(Part):
 class Limits(Part):
     """What the control plane takes; the agent keeps within the smaller of these and its own."""
 
-    window_bytes: Annotated[int, Field(ge=65536)] = 4 * 1024 * 1024
+    window_bytes: Annotated[int, Field(ge=65536)] = 8 * 1024 * 1024
     """Data in blocks that is sent and not yet acknowledged, over all jobs."""
     block_bytes: Annotated[int, Field(ge=1024)] = 512 * 1024
     text_bytes: Annotated[int, Field(ge=4096)] = 1024 * 1024
