@@ -84,7 +84,9 @@ class Daemon:
             introduction=self._introduction,
             backoff=_backoff(settings),
         )
-        self._reloading = Reloading(loaded.path, reload, self._apply)
+        self._reloading = Reloading(
+            loaded.path, reload, apply=self._apply, tidy=self._parts.close_unused
+        )
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
 

@@ -2,7 +2,7 @@
 wrong."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.config.load import Loaded
@@ -22,11 +22,17 @@ class Reloading:
     """Re-reads the configuration on `ask` and when its file has changed."""
 
     def __init__(
-        self, path: Path | None, load: Callable[[], Loaded], apply: Callable[[Settings], None]
+        self,
+        path: Path | None,
+        load: Callable[[], Loaded],
+        *,
+        apply: Callable[[Settings], None],
+        tidy: Callable[[], Awaitable[None]],
     ) -> None:
         self._path = path
         self._load = load
         self._apply = apply
+        self._tidy = tidy
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -34,22 +40,27 @@ class Reloading:
         self._asked.set()
 
     async def run(self, settings: Settings) -> None:
-        """Watch until cancelled; *settings* are those in force.
+        """Watch until cancelled; *settings* are those in force. Has `tidy` called now and then.
 
         The file is looked at every few seconds instead of being watched: that works on every file
         system, and for a Kubernetes ConfigMap, where a link two levels up is what changes.
         """
         seen = self._stamp()
         while True:
-            try:
-                async with asyncio.timeout(LOOK_EVERY):
-                    await self._asked.wait()
-            except TimeoutError:
-                if self._stamp() == seen:
-                    continue
-            self._asked.clear()
-            seen = self._stamp()
-            settings = self._reload(settings)
+            asked = await self._asked_within(LOOK_EVERY)
+            if asked or self._stamp() != seen:
+                seen = self._stamp()
+                settings = self._reload(settings)
+            await self._tidy()
+
+    async def _asked_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
+        except TimeoutError:
+            return False
+        self._asked.clear()
+        return True
 
     def _reload(self, old: Settings) -> Settings:
         try:

@@ -1,6 +1,6 @@
 """What the configuration's memory allows each of many jobs."""
 
-from agent.parts import MAX_BLOCK, MIN_BLOCK, Readers
+from agent.parts import MAX_BLOCK, MIN_BLOCK, PartsOfNow, Readers
 
 MIB = 1024 * 1024
 
@@ -17,3 +17,30 @@ def test_many_jobs_share_the_memory():
 
     assert MIN_BLOCK <= min(blocks) < max(blocks) == MAX_BLOCK
     assert 4 * sum(blocks) <= 2 * readers.memory
+
+
+class Closing:
+    """Parts that only know whether they were closed."""
+
+    def __init__(self) -> None:
+        self.tools = object()
+        self.readers = Readers(64 * MIB)
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_replaced_parts_are_closed_when_their_last_job_gives_them_back():
+    old, new = Closing(), Closing()
+    parts = PartsOfNow(old)
+    with parts.lend() as tools:
+        parts.replace(new)
+        await parts.close_unused()
+        assert (tools, False) == (old.tools, old.closed)
+
+    await parts.close_unused()
+
+    assert (True, False) == (old.closed, new.closed)
+    with parts.lend() as tools:
+        assert tools is new.tools
