@@ -99,6 +99,7 @@ class Daemon:
             await self._stack.enter_async_context(health)
         async with asyncio.TaskGroup() as tasks:
             self._catch_signals()
+            hardening.spare_the_collector()
             runner = self._runner(tasks)
             services = [
                 tasks.create_task(heart.run(), name="heart"),

@@ -1,6 +1,7 @@
-"""What the process does to itself at start; Linux only, elsewhere nothing happens."""
+"""What the process does to itself at start; elsewhere than on Linux most of it does nothing."""
 
 import ctypes
+import gc
 import sys
 
 _PR_SET_DUMPABLE = 4
@@ -27,3 +28,12 @@ def keep_buffers_mapped() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)
         mallopt(_M_TRIM_THRESHOLD, 64 * _MIB)
+
+
+def spare_the_collector() -> None:
+    """Take what the start has made out of garbage collection; it lives as long as the process.
+
+    A full collection walked all of it each time, 40 ms during which nothing else ran.
+    """
+    gc.collect()
+    gc.freeze()
