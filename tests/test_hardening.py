@@ -1,4 +1,4 @@
-"""What the process does to itself at start; in a process of its own, so the tests' stays as it is."""
+"""What the process does to itself at start; in processes of their own, so that ours stays."""
 
 import subprocess
 import sys
