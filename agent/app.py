@@ -20,8 +20,9 @@ from agent.guard.policy import Decision
 from agent.guard.redaction import Redactor
 from agent.identity import Identity, enrolled_at, remember_enrolment
 from agent.jobs.admission import Admission
+from agent.jobs.attempt import Surroundings
 from agent.jobs.kinds import installed_kinds
-from agent.jobs.runner import JobRunner, Surroundings
+from agent.jobs.runner import JobRunner
 from agent.journal import Journal
 from agent.link.backoff import Backoff
 from agent.link.channel import Channel

@@ -38,6 +38,8 @@ class Job:
     parameters: Mapping[str, JsonValue]
     deadline_at: float | None
     standing: Standing
+    has_place: bool = False
+    """Counts against the number of jobs at once."""
     accepted: bool = False
     durable: bool = False
     """Told, or to be told, as on disk."""
@@ -67,6 +69,7 @@ class Job:
             record.parameters,
             record.deadline_at,
             Standing(job=record.job),
+            has_place=True,
             accepted=True,
             durable=record.durable,
             accepted_at=record.accepted_at,

@@ -14,9 +14,10 @@ from agent.errors import NotFound
 from agent.guard.audit import AuditLog
 from agent.guard.policy import Decision, PolicyRequest
 from agent.jobs.admission import Admission
+from agent.jobs.attempt import Surroundings
 from agent.jobs.kind import Kind, Parameters, Ticket, Tools
 from agent.jobs.outputs import Content, Data, Log, Output, Result
-from agent.jobs.runner import JobRunner, Surroundings
+from agent.jobs.runner import JobRunner
 from agent.journal import Journal
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.runners import PipelineRunners

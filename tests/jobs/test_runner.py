@@ -104,10 +104,33 @@ async def test_what_the_policy_denies_leaves_no_trace_but_the_refusal(shop: Shop
     assert ([], None) == (shop.started, shop.journal.find("j"))
 
 
+async def test_what_is_denied_is_denied_however_busy_the_agent_is(shop: Shop):
+    """The policy comes before the capacity: being busy must not hide what is not allowed."""
+    shop.limit = 1
+    shop.ask("a", "held")
+    await until(lambda: shop.outbox.of(JobLog))
+    shop.allowed = False
+
+    shop.ask("b")
+    await until(lambda: shop.outbox.of(JobRefused))
+
+    assert Reason.POLICY_DENIED == shop.outbox.of(JobRefused)[0].reason
+
+
+async def test_many_requests_in_one_read_fill_the_places_and_no_more(shop: Shop):
+    for n in range(20):
+        shop.ask(f"j{n}", "held")
+    await until(lambda: len(shop.outbox.of(JobRefused)) == 16)
+
+    await until(lambda: len(shop.started) == 4)
+    assert 4 == len(shop.outbox.of(JobAccepted))
+
+
 async def test_more_than_the_limit_is_busy_and_can_be_offered_again(shop: Shop):
     shop.limit = 1
     shop.ask("a", "held")
     shop.ask("b")
+    await until(lambda: shop.outbox.of(JobRefused))
     refused = shop.outbox.of(JobRefused)[0]
     shop.gate.set()
     await shop.result("a")
@@ -127,6 +150,7 @@ async def test_results_that_nobody_settles_use_up_the_room(shop: Shop, monkeypat
         await shop.result(job)
 
     shop.ask("c")
+    await until(lambda: shop.outbox.of(JobRefused))
     shop.runner.deliver(JobSettled(job="a"))
     shop.ask("d")
 
@@ -153,6 +177,7 @@ async def test_a_draining_agent_takes_no_job_and_finishes_those_it_has(shop: Sho
     await until(lambda: shop.runner.draining)
 
     shop.ask("b")
+    await until(lambda: shop.outbox.of(JobRefused))
     shop.gate.set()
     await draining
 
