@@ -3,11 +3,11 @@
 import asyncio
 import platform
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -134,13 +134,12 @@ class Daemon:
         if self._link.up:
             await self._unless_stopped_now(_within(FLUSH_TIMEOUT, self._channel.flushed()))
 
-    async def _unless_stopped_now(self, work: Awaitable[None]) -> None:
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self._stop_now.wait())
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        for task in (working, stopping):
-            task.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+    async def _unless_stopped_now(self, work: Coroutine[Any, Any, None]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            both = tasks.create_task(work), tasks.create_task(self._stop_now.wait())
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for task in both:
+                task.cancel()
 
     async def _stay_connected(self, runner: JobRunner) -> None:
         settings = self._settings

@@ -16,8 +16,9 @@ from agent.jobs.kind import Kind, Parameters, Ticket, Tools
 from agent.jobs.outputs import Content, Data, Log, Output, Progress, Result
 from agent.telemetry.logs import get_logger
 
-ABORT_TIMEOUT = 60.0
-"""Undoing what a late or cancelled job has begun; a pipeline's own grace period lies within it."""
+ABORT_TIMEOUT = 600.0
+"""Undoing what a late or cancelled job has begun. Our runners have bounds of their own, with the
+pipeline's grace period in them; this one is for those that have none."""
 
 log = get_logger()
 
