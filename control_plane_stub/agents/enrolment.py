@@ -1,6 +1,7 @@
 """Registers an agent's public key for a one-time join token. Enrolled agents are met in `link`."""
 
 import asyncio
+import hashlib
 import time
 
 import structlog
@@ -81,6 +82,11 @@ def _wanted(message: Enroll, proof: Proof) -> Enrolment:
         key = decode_base64url(message.public_key)
     except ValueError:
         raise Refused("identity_rejected") from None
-    if len(key) != KEY_BYTES:
+    if len(key) != KEY_BYTES or message.instance != _name_of(key):
         raise Refused("identity_rejected")
     return Enrolment(message.agent, message.instance, key, message.join_token)
+
+
+def _name_of(key: bytes) -> str:
+    """Return the one instance that *key* may register: a token must not replace another's key."""
+    return "i-" + hashlib.sha256(key).hexdigest()[:20]

@@ -19,6 +19,8 @@ from agent.protocol.codec import parse_object
 from control_plane_stub.agents.refusals import Refused
 
 CLOCK_TOLERANCE = 300.0
+DEFAULT_PORTS = {"wss": ":443", "ws": ":80"}
+"""Left out of the Host header, as in a public name, whether or not an agent's URL has them."""
 LONGEST_PROOF = 4096
 LONGEST_LIFE = 300
 MOST_REMEMBERED = 200_000
@@ -116,7 +118,7 @@ def _read(header: str, claims: str, signature: str) -> Proof:
     return Proof(
         agent=body["sub"],
         instance=body["iss"],
-        host=audience.netloc.lower(),
+        host=audience.netloc.lower().removesuffix(DEFAULT_PORTS.get(audience.scheme, "")),
         path=audience.path,
         issued_at=issued_at,
         number=_text(body["jti"], 128),

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -50,9 +51,10 @@ def base64url(data: bytes) -> str:
 class Identity:
     """A key under a name, and the proofs made with it."""
 
-    def __init__(self, agent: str = "prod-eu", instance: str = "one") -> None:
-        self.agent, self.instance = agent, instance
+    def __init__(self, agent: str = "prod-eu", instance: str | None = None) -> None:
         self._key = Ed25519PrivateKey.generate()
+        raw = self._key.public_key().public_bytes_raw()
+        self.agent, self.instance = agent, instance or f"i-{sha256(raw).hexdigest()[:20]}"
 
     @property
     def public_key(self) -> str:

@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent.errors import Outcome
 from agent.protocol.messages import CONNECT_PATH, Enrolled, JobCancel, JobRequest, JobSettled, Ping
+from control_plane_stub.agents.identity import read_proof
 from tests.control_plane_stub.conftest import User, plane_in
 from tests.control_plane_stub.fake_agent import FakeAgent, Identity, dialled, enroll, ws_url
 from tests.servers.processes import free_port
@@ -44,12 +45,25 @@ async def test_enrolment_registers_a_key(user: User) -> None:
 async def test_a_join_token_is_for_one_agent_and_once(user: User, owner: str) -> None:
     token = await token_for(user, owner)
     if owner == "prod-eu":
-        await enroll(user.base, Identity(instance="first"), token)
+        await enroll(user.base, Identity(), token)
 
     with pytest.raises(ConnectionClosed) as closed:
         await enroll(user.base, Identity(), token)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4402
+
+
+async def test_a_join_token_replaces_nobody_elses_key(user: User) -> None:
+    """An instance is named after its key, so no other key can be registered under its name."""
+    first = await user.enrolled(Identity())
+    thief = Identity(instance=first.instance)
+
+    with pytest.raises(ConnectionClosed) as closed:
+        await enroll(user.base, thief, await token_for(user, "prod-eu"))
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+    async with FakeAgent(user.base, first).connected():
+        return
 
 
 async def test_the_same_key_may_enrol_again_with_its_token(user: User) -> None:
@@ -80,7 +94,7 @@ async def test_a_proof_that_is_not_ours_is_rejected(user: User, changes: dict[st
 
 async def test_another_key_is_rejected(user: User) -> None:
     identity = await user.enrolled(Identity())
-    proof = Identity().proof(ws_url(user.base, CONNECT_PATH))
+    proof = Identity(instance=identity.instance).proof(ws_url(user.base, CONNECT_PATH))
     assert await refusal(user, identity, proof) == (401, "identity_rejected")
 
 
@@ -99,7 +113,7 @@ async def test_a_proof_opens_once(user: User) -> None:
 
 
 async def test_revoking_closes_the_link_for_good(user: User, agent: FakeAgent) -> None:
-    await user.json("DELETE", "/agents/prod-eu/instances/one")
+    await user.json("DELETE", f"/agents/prod-eu/instances/{agent.identity.instance}")
 
     assert (await agent.ended())[0] == 4403
     proof = agent.identity.proof(ws_url(user.base, CONNECT_PATH))
@@ -214,7 +228,7 @@ async def test_a_flood_of_pings_is_dropped(user: User, agent: FakeAgent) -> None
 async def test_jobs_of_a_revoked_instance_end(user: User, agent: FakeAgent) -> None:
     job = await user.submit()
     await agent.next(JobRequest)
-    await user.json("DELETE", "/agents/prod-eu/instances/one")
+    await user.json("DELETE", f"/agents/prod-eu/instances/{agent.identity.instance}")
     assert (await user.ended(job))["state"] == "outcome_unknown"
 
 
@@ -239,6 +253,19 @@ async def test_a_frame_that_breaks_the_link_twice_ends_its_session(user: User) -
             assert (await agent.ended())[0] == 4000
 
     assert [False, True, False] == resumed
+
+
+@pytest.mark.parametrize(
+    ("audience", "host"),
+    [
+        ("wss://cloud.example.com:443/x", "cloud.example.com"),
+        ("wss://Cloud.example.com/x", "cloud.example.com"),
+        ("wss://cloud.example.com:80/x", "cloud.example.com:80"),
+        ("ws://127.0.0.1:8080/x", "127.0.0.1:8080"),
+    ],
+)
+def test_a_default_port_is_the_same_as_none(audience: str, host: str) -> None:
+    assert host == read_proof(f"Bearer {Identity().proof(audience)}").host
 
 
 @pytest.mark.parametrize(("name", "admitted"), [("127.0.0.1", True), ("cloud.example.com", False)])
