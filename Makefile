@@ -38,7 +38,7 @@ bench: $(VENV)/test.installed
 lock: $(VENV)/test.installed
 	$(COMPILE) --upgrade pyproject.toml --extra test --group build -o requirements/test.txt
 	$(PINNED) pyproject.toml --extra demo --group build -o requirements/demo.txt
-	$(PINNED) pyproject.toml -o requirements/runtime.txt
+	$(PINNED) pyproject.toml --extra all -o requirements/runtime.txt
 	$(PINNED) --group build -o requirements/build.txt
 
 clean:

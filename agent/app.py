@@ -33,7 +33,7 @@ from agent.link.link import Introduction, Link
 from agent.parts import Parts, PartsOfNow
 from agent.protocol.messages import AgentStatus
 from agent.reloading import Reloading
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.telemetry import logs, metrics
 from agent.telemetry.health import HealthServer, Heart
 from agent.version import VERSION

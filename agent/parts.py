@@ -1,18 +1,20 @@
 """The customer's systems, built from one configuration, and swapped whole for those of the next."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from agent.artifact_uri import ArtifactUri
 from agent.artifacts.open import open_artifact_stores
+from agent.config.artifact_stores import ArtifactStore
 from agent.config.settings import Settings
 from agent.connectors.open import open_connectors
 from agent.guard.open import open_policy
 from agent.jobs.kind import Tools
 from agent.pipelines.open import open_pipeline_runners
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.secrets.open import open_secret_stores
 from agent.secrets.resolver import SecretResolver
 
@@ -61,7 +63,9 @@ class Parts:
             UsageError: A part can't be built from its settings.
         """
         secrets = open_secret_stores(settings.secret_stores, on_secret=on_secret, on_use=on_use)
-        connectors = open_connectors(settings.connectors, secrets)
+        connectors = open_connectors(
+            settings.connectors, secrets, readable=readable_by(settings.artifact_stores)
+        )
         readers = Readers(settings.agent.buffer_memory)
         tools = Tools(
             artifacts=open_artifact_stores(
@@ -84,6 +88,15 @@ class Parts:
         for connector in self.tools.connectors.values():
             await connector.close()
         await self.secrets.close()
+
+
+def readable_by(stores: Sequence[ArtifactStore]) -> dict[str, list[ArtifactUri]]:
+    """Return for each connector the roots that are read with it."""
+    roots: dict[str, list[ArtifactUri]] = {}
+    for store in stores:
+        if store.connector is not None:
+            roots.setdefault(store.connector, []).append(store.root)
+    return roots
 
 
 class PartsOfNow:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from agent.artifact_uri import ArtifactUri
 
@@ -103,3 +103,19 @@ class ArtifactStore(Protocol):
 
     async def close(self) -> None:
         """Free connections; idempotent."""
+
+
+@runtime_checkable
+class Catalog(Protocol):
+    """A store that knows where artifacts are, and need not hold their bytes itself."""
+
+    async def locate(self, uri: ArtifactUri) -> ArtifactUri:
+        """Return where the bytes of *uri* are: *uri* itself, or a URI of another store.
+
+        What comes back was written by whoever may write to the catalog: the caller asks the policy
+        about it again, and reads it only through a store of the configuration.
+
+        Raises:
+            NotFound: The catalog knows no such thing.
+            AccessDenied, CredentialUnavailable, StoreUnavailable: As for a store.
+        """

@@ -1,26 +1,28 @@
 """Makes the configured artifact stores. What a store does is in its own file."""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from agent.artifacts.base import ArtifactStore, BlockBytes
-from agent.artifacts.file import FileArtifactStore
-from agent.artifacts.s3 import S3ArtifactStore
 from agent.artifacts.stores import ArtifactStores
-from agent.config import settings as config
+from agent.config import artifact_stores as config
+from agent.config.plugged import plugged, plugged_names
 from agent.connectors.base import Connector
+from agent.credentials import AwsCredentials, Credentials
 from agent.errors import UsageError
 
 PLUGINS = "cloud_agent.artifact_stores"
 """Entry points of other packages: the name is a URI's scheme, the object a `Factory`."""
 
-Factory = Callable[[config.ArtifactStore, Connector | None, BlockBytes], ArtifactStore]
+C = TypeVar("C", bound=Credentials)
+
+Factory = Callable[[config.ArtifactStore, Connector[Any] | None, BlockBytes], ArtifactStore]
 """Takes the settings, the connector they name and what says the size of a block; does no I/O."""
 
 
 def open_artifact_stores(
     stores: Sequence[config.ArtifactStore],
-    connectors: Mapping[str, Connector],
+    connectors: Mapping[str, Connector[Any]],
     *,
     block_bytes: BlockBytes,
 ) -> ArtifactStores:
@@ -39,16 +41,19 @@ def open_artifact_stores(
 
 
 def _s3(
-    store: config.ArtifactStore, connector: Connector | None, block_bytes: BlockBytes
+    store: config.ArtifactStore, connector: Connector[Any] | None, block_bytes: BlockBytes
 ) -> ArtifactStore:
-    if connector is None:
-        raise UsageError(f"artifact store {store.name}: s3 needs a connector of type aws")
-    return S3ArtifactStore(store.name, store.root, connector, block_bytes=block_bytes)
+    from agent.artifacts.s3.store import S3ArtifactStore
+
+    login = needed(store, connector, AwsCredentials)
+    return S3ArtifactStore(store.name, store.root, login, block_bytes=block_bytes)
 
 
 def _file(
-    store: config.ArtifactStore, connector: Connector | None, block_bytes: BlockBytes
+    store: config.ArtifactStore, connector: Connector[Any] | None, block_bytes: BlockBytes
 ) -> ArtifactStore:
+    from agent.artifacts.file import FileArtifactStore
+
     if connector is not None:
         raise UsageError(f"artifact store {store.name}: file takes no connector; remove it")
     return FileArtifactStore(store.name, store.root, block_bytes=block_bytes)
@@ -60,21 +65,35 @@ FACTORIES: Mapping[str, Factory] = {
 }
 
 
+def needed(
+    store: config.ArtifactStore, connector: Connector[Any] | None, gives: type[C]
+) -> Connector[C]:
+    """Return *connector* as one that gives credentials of the type *gives*.
+
+    Raises:
+        UsageError: There is none, or it gives others.
+    """
+    if connector is None or connector.gives is not gives:
+        kind = gives.__name__.removesuffix("Credentials").lower()
+        place = f"artifact store {store.name}: {store.root.scheme}://"
+        raise UsageError(f"{place} needs a connector with credentials for {kind}")
+    return connector
+
+
 def _factory(store: config.ArtifactStore) -> Factory:
     scheme = store.root.scheme
     if scheme in FACTORIES:
         return FACTORIES[scheme]
-    plugins = {point.name: point for point in entry_points(group=PLUGINS)}
-    if scheme not in plugins:
-        known = ", ".join(sorted({*FACTORIES, *plugins}))
+    plugin: Factory | None = plugged(PLUGINS, scheme)
+    if plugin is None:
+        known = ", ".join(sorted({*FACTORIES, *plugged_names(PLUGINS)}))
         raise UsageError(f"artifact store {store.name}: no scheme {scheme}://; there are: {known}")
-    factory: Factory = plugins[scheme].load()
-    return factory
+    return plugin
 
 
 def _connector(
-    store: config.ArtifactStore, connectors: Mapping[str, Connector]
-) -> Connector | None:
+    store: config.ArtifactStore, connectors: Mapping[str, Connector[Any]]
+) -> Connector[Any] | None:
     if store.connector is None:
         return None
     if store.connector not in connectors:

@@ -14,6 +14,15 @@ from agent.secret_reference import SecretReference
 
 Tree = dict[str, object]
 
+_CONNECTOR_OF = {
+    "s3": "aws",
+    "gs": "gcp",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+    "mlflow": "http",
+    "zenml": "zenml",
+}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -43,10 +52,36 @@ def _stores_have_connectors(tree: Tree) -> Iterator[Problem]:
         connector = store.get("connector")
         if isinstance(connector, str) and connector not in connectors:
             yield Problem((*key, "connector"), f"should name a connector; {_known(connectors)}")
-        if connector is not None and _scheme(store) == "file":
+        scheme = _scheme(store)
+        if connector is not None and scheme == "file":
             yield Problem((*key, "connector"), "has no use for file://; remove it")
-        if connector is None and _scheme(store) == "s3":
-            yield Problem((*key, "connector"), "is required for s3://; type aws reads S3")
+        if connector is None and scheme in _CONNECTOR_OF:
+            wanted = _CONNECTOR_OF[scheme]
+            yield Problem((*key, "connector"), f"is required for {scheme}://; one of type {wanted}")
+
+
+def _stores_do_not_wait_for_each_other(tree: Tree) -> Iterator[Problem]:
+    stores = tree.get("secret_stores")
+    named = stores if isinstance(stores, dict) else {}
+    chained = {name for name, store in named.items() if any(_references_in(store))}
+    for name, store in named.items():
+        for key, reference in _references_in(store):
+            if reference.store in chained:
+                yield Problem(
+                    ("secret_stores", name, *key),
+                    f"names {reference.store}, which needs a secret of another store itself; "
+                    "name one that does not, such as one of type file",
+                )
+
+
+def _references_in(value: object) -> Iterator[tuple[Key, SecretReference]]:
+    for key, text in _texts(value, ()):
+        try:
+            reference = SecretReference.parse(text) if text.startswith("secret://") else None
+        except ValueError:
+            continue
+        if isinstance(reference, SecretReference):
+            yield key, reference
 
 
 def _scheme(store: Tree) -> str:
@@ -151,6 +186,7 @@ def _known(names: list[str]) -> str:
 
 _CHECKS: tuple[Callable[[Tree], Iterator[Problem]], ...] = (
     _secrets_have_stores,
+    _stores_do_not_wait_for_each_other,
     _stores_have_connectors,
     _names_are_unique,
     _roots_are_unique,

@@ -12,7 +12,7 @@ from typing import Any
 from agent.config.keys import schema
 from agent.config.load import Loaded
 from agent.config.origins import Key, dotted
-from agent.config.settings import Part
+from agent.config.parts import Part
 from agent.secret_reference import SecretReference
 
 HIDDEN = "***"

@@ -1,60 +1,60 @@
-"""Builds the configured connectors; the only place of this folder that knows all of them."""
+"""Builds the configured connectors; the only place of this folder that reads settings."""
 
-from collections.abc import Mapping
-from typing import assert_never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from agent.config import settings
-from agent.connectors.aws import (
-    AssumedRole,
-    AwsConnector,
-    HostKey,
-    Method,
-    SessionToken,
-    StoredKey,
-)
+from agent.artifact_uri import ArtifactUri
+from agent.clouds.base import SecretSource
+from agent.config import connectors as config
+from agent.config.plugged import plugged
 from agent.connectors.base import Connector
-from agent.connectors.sts import Endpoint, Role, Sts
-from agent.secrets.resolver import SecretResolver
+from agent.errors import UsageError
+
+PLUGINS = "cloud_agent.connectors"
+
+Factory = Callable[[str, Any, SecretSource, Sequence[ArtifactUri]], Connector[Any]]
+"""Takes the name, the settings, where secrets are, and all that the credentials need to read."""
 
 
 def open_connectors(
-    connectors: Mapping[str, settings.Connector], secrets: SecretResolver
-) -> dict[str, Connector]:
-    """Return a connector for each name; does no I/O and loads no SDK."""
-    return {name: _open_aws(name, connector, secrets) for name, connector in connectors.items()}
+    connectors: Mapping[str, config.Connector],
+    secrets: SecretSource,
+    *,
+    readable: Mapping[str, Sequence[ArtifactUri]] | None = None,
+) -> dict[str, Connector[Any]]:
+    """Return a connector for each name; does no I/O and loads no SDK.
+
+    *readable* holds, for a connector's name, the roots that its credentials are to read: they are
+    narrowed to them where the cloud can do that.
+
+    Raises:
+        UsageError: A type is unknown, or a connector can't be built from its settings.
+    """
+    roots = readable or {}
+    return {
+        name: _factory(name, connector.type)(name, connector, secrets, roots.get(name, ()))
+        for name, connector in connectors.items()
+    }
 
 
-def _open_aws(name: str, aws: settings.AwsConnector, secrets: SecretResolver) -> Connector:
-    endpoint = Endpoint(aws.region, aws.endpoint_url, aws.sts_endpoint_url, aws.ca_file)
-    sts = Sts(endpoint)
-    return AwsConnector(name, _method(aws, secrets, sts), sts)
+def _aws(
+    name: str, aws: config.AwsConnector, secrets: SecretSource, readable: Sequence[ArtifactUri]
+) -> Connector[Any]:
+    from agent.clouds.aws.open import open_aws_login
+
+    return open_aws_login(name, aws, secrets, readable=readable)
 
 
-def _method(aws: settings.AwsConnector, secrets: SecretResolver, sts: Sts) -> Method:
-    key = _key(aws, secrets, sts.endpoint)
-    match aws.method:
-        case "secret-key" | "sts-token" | "implicit":
-            return key
-        case "session-token":
-            return SessionToken(secrets, key, sts, seconds=aws.duration)
-        case "iam-role":
-            return AssumedRole(secrets, key, sts, _role(aws))
-    assert_never(aws.method)
+FACTORIES: Mapping[str, Factory] = {
+    "aws": _aws,
+}
 
 
-def _key(aws: settings.AwsConnector, secrets: SecretResolver, endpoint: Endpoint) -> Method:
-    references = (aws.access_key_id, aws.secret_access_key, aws.session_token)
-    given = [reference for reference in references if reference is not None]
-    if aws.method == "implicit" or not given:
-        return HostKey(secrets, endpoint)
-    return StoredKey(secrets, given, endpoint)
-
-
-def _role(aws: settings.AwsConnector) -> Role:
-    return Role(
-        arn=aws.role_arn or "",
-        session_name=aws.session_name,
-        duration=aws.duration,
-        external_id=aws.external_id,
-        session_policy=aws.session_policy,
-    )
+def _factory(name: str, kind: str) -> Factory:
+    if kind in FACTORIES:
+        return FACTORIES[kind]
+    plugin = plugged(PLUGINS, kind)
+    if plugin is None:
+        raise UsageError(f"connectors.{name}: there is no type {kind}")
+    factory: Factory = plugin.open
+    return factory

@@ -4,7 +4,7 @@ Never a secret.
 """
 
 from collections.abc import AsyncGenerator
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -55,7 +55,7 @@ async def _run(params: CheckConnector, tools: Tools, _: Ticket) -> AsyncGenerato
     yield Result({"ok": True, "identity": identity.name, "expires_at": expires})
 
 
-def _connector(name: str, tools: Tools) -> Connector:
+def _connector(name: str, tools: Tools) -> Connector[Any]:
     try:
         return tools.connectors[name]
     except KeyError:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +27,7 @@ class Tools:
     """The customer's systems, as configured now."""
 
     artifacts: ArtifactStores
-    connectors: dict[str, Connector]
+    connectors: dict[str, Connector[Any]]
     pipelines: PipelineRunners
     decide: Callable[[PolicyRequest], Decision]
 

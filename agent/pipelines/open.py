@@ -2,22 +2,22 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 
-from agent.config.settings import Pipeline
-from agent.config.settings import ProcessPipeline as ProcessSettings
+from agent.config.pipelines import Pipeline
+from agent.config.pipelines import ProcessPipeline as ProcessSettings
+from agent.config.plugged import plugged
 from agent.errors import UsageError
 from agent.pipelines.base import PipelineRunner
 from agent.pipelines.parameters import Command
 from agent.pipelines.process import ProcessPipeline, ProcessRunner
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.runners import PipelineRunners
+from agent.secret import Secret
 from agent.secret_reference import SecretReference
-from agent.secrets.base import Secret
 
 ENTRY_POINTS = "cloud_agent.pipeline_runners"
-"""A third party's entry point is named like its runner and loads an `OpenRunner`."""
+"""A third party's entry point is named like its runner and loads a `agent.plugins.Plugin`."""
 
 Resolve = Callable[[SecretReference], Awaitable[Secret]]
 OpenRunner = Callable[[Sequence[Pipeline], RunDirectories, Resolve], PipelineRunner]
@@ -78,7 +78,8 @@ RUNNERS: dict[str, OpenRunner] = {"process": _open_process_runner}
 def _opener(kind: str) -> OpenRunner:
     if kind in RUNNERS:
         return RUNNERS[kind]
-    for entry_point in entry_points(group=ENTRY_POINTS, name=kind):
-        opener: OpenRunner = entry_point.load()
+    plugin = plugged(ENTRY_POINTS, kind)
+    if plugin is not None:
+        opener: OpenRunner = plugin.open
         return opener
     raise UsageError(f"pipelines: there is no runner {kind}; there are {', '.join(RUNNERS)}")

@@ -20,7 +20,7 @@ from agent.pipelines.log_reader import read_log
 from agent.pipelines.parameters import Command
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.supervisor import Orders
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.telemetry.logs import get_logger
 
 log = get_logger()

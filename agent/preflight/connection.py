@@ -15,7 +15,7 @@ from cryptography import x509
 from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from python_socks.async_.asyncio.v2 import Proxy
 
-from agent.config.settings import ControlPlane
+from agent.config.control_plane import ControlPlane
 from agent.preflight.route import Route, route_to
 from agent.preflight.rows import BOUND, Row, Status
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agent.config.origins import Key, dotted
-from agent.config.settings import Part, Settings
+from agent.config.parts import Part
+from agent.config.settings import Settings
 from agent.identity import KEY_FILE, Identity, enrolled_at
 from agent.preflight.rows import Row, Status
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 from agent.artifacts.base import ArtifactStore
 from agent.artifacts.open import open_artifact_stores
@@ -12,8 +13,9 @@ from agent.connectors.open import open_connectors
 from agent.errors import UsageError
 from agent.guard.open import open_policy
 from agent.guard.patterns import compile_name
+from agent.parts import readable_by
 from agent.preflight.rows import Row, Status, bounded
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.secrets.open import open_secret_stores
 from agent.secrets.resolver import SecretResolver
 
@@ -26,7 +28,9 @@ async def part_rows(settings: Settings) -> list[Row]:
         try:
             secrets = open_secret_stores(settings.secret_stores, on_secret=_nobody)
             opened.push_async_callback(secrets.close)
-            connectors = open_connectors(settings.connectors, secrets)
+            connectors = open_connectors(
+                settings.connectors, secrets, readable=readable_by(settings.artifact_stores)
+            )
             for connector in connectors.values():
                 opened.push_async_callback(connector.close)
             stores = open_artifact_stores(
@@ -57,7 +61,7 @@ async def _secret_store(name: str, secrets: SecretResolver) -> Row:
     return await bounded(what, check(), advice=advice)
 
 
-async def _connector(connector: Connector) -> Row:
+async def _connector(connector: Connector[Any]) -> Row:
     what = f"connector {connector.name}"
 
     async def check() -> Row:

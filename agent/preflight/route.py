@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from agent.config.settings import ControlPlane
+from agent.config.control_plane import ControlPlane
 from agent.config.show import without_userinfo
 from agent.preflight.rows import Row, Status
 

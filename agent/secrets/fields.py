@@ -6,7 +6,7 @@ Reading them and choosing one is not done here.
 import json
 from collections.abc import Mapping
 
-from agent.secrets.base import Secret
+from agent.secret import Secret
 
 WHOLE = ""
 """The field under which a store without fields of its own offers the value as it stands."""

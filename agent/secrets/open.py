@@ -1,21 +1,24 @@
 """Builds the configured secret stores; the only place of this folder that knows all of them."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, assert_never
+from typing import Any
 
-from agent.config import settings
+from agent.clouds.base import SecretSource
+from agent.config import secret_stores as config
+from agent.config.plugged import plugged
 from agent.errors import UsageError
-from agent.secrets.base import Secret, SecretStore
-from agent.secrets.env import EnvSecretStore
-from agent.secrets.file import FileSecretStore
+from agent.secret import Secret
+from agent.secrets.base import SecretStore
 from agent.secrets.resolver import OpenStore, SecretResolver
 
-if TYPE_CHECKING:
-    from agent.secrets.vault.approle import AppRoleLogin
+PLUGINS = "cloud_agent.secret_stores"
+
+Factory = Callable[[str, Any, SecretSource], SecretStore]
+"""Takes the name, the settings, and where the secrets of the store's own login are."""
 
 
 def open_secret_stores(
-    stores: Mapping[str, settings.SecretStore],
+    stores: Mapping[str, config.SecretStore],
     *,
     on_secret: Callable[[Secret], None],
     on_use: Callable[[str], None] = lambda _reference: None,
@@ -23,54 +26,47 @@ def open_secret_stores(
     """Return a resolver over *stores*; does no I/O, the first use of a store logs in to it.
 
     Raises:
-        UsageError: A store lacks what its login needs.
+        UsageError: A type is unknown, or a store can't be built from its settings.
     """
-    opened = {
-        name: OpenStore(_open(name, store, on_secret), store.type, store.cache)
-        for name, store in stores.items()
-    }
-    return SecretResolver(opened, on_secret=on_secret, on_use=on_use)
+    opened: dict[str, OpenStore] = {}
+    # A store may find the secret of its own login in another one, so it is given the whole.
+    resolver = SecretResolver(opened, on_secret=on_secret, on_use=on_use)
+    for name, store in stores.items():
+        factory = _factory(name, store.type)
+        opened[name] = OpenStore(factory(name, store, resolver), store.type, store.cache)
+    return resolver
 
 
-def _open(
-    name: str, store: settings.SecretStore, on_secret: Callable[[Secret], None]
-) -> SecretStore:
-    match store:
-        case settings.FileSecretStore():
-            return FileSecretStore(store.root)
-        case settings.EnvSecretStore():
-            return EnvSecretStore(store.prefix)
-        case settings.VaultSecretStore():
-            return _open_vault(name, store, on_secret)
-    assert_never(store)
+def _file(_name: str, store: config.FileSecretStore, _secrets: SecretSource) -> SecretStore:
+    from agent.secrets.file import FileSecretStore
+
+    return FileSecretStore(store.root)
 
 
-def _open_vault(
-    name: str, store: settings.VaultSecretStore, on_secret: Callable[[Secret], None]
-) -> SecretStore:
-    from agent.secrets.vault.login import Login
-    from agent.secrets.vault.server import VaultServer
-    from agent.secrets.vault.store import VaultSecretStore
-    from agent.secrets.vault.token import TokenLogin
+def _env(_name: str, store: config.EnvSecretStore, _secrets: SecretSource) -> SecretStore:
+    from agent.secrets.env import EnvSecretStore
 
-    login: Login
-    match store.auth:
-        case settings.VaultToken():
-            login = TokenLogin(store.auth.token_file)
-        case settings.VaultAppRole():
-            login = _approle(name, store.auth)
-        case _:
-            assert_never(store.auth)
-    server = VaultServer(store.address, ca_file=store.ca_file, namespace=store.namespace)
-    return VaultSecretStore(
-        server, login, mount=store.mount, engine=store.engine, on_secret=on_secret
-    )
+    return EnvSecretStore(store.prefix)
 
 
-def _approle(name: str, auth: settings.VaultAppRole) -> "AppRoleLogin":
-    from agent.secrets.vault.approle import AppRoleLogin
+def _vault(name: str, store: config.VaultSecretStore, secrets: SecretSource) -> SecretStore:
+    from agent.secrets.vault.open import open_vault
 
-    role_id = auth.role_id or auth.role_id_file
-    if role_id is None:
-        raise UsageError(f"secret_stores.{name}.auth: set role_id or role_id_file")
-    return AppRoleLogin(role_id, secret_id_file=auth.secret_id_file, mount=auth.mount)
+    return open_vault(name, store, on_secret=secrets.register)
+
+
+FACTORIES: Mapping[str, Factory] = {
+    "file": _file,
+    "env": _env,
+    "vault": _vault,
+}
+
+
+def _factory(name: str, kind: str) -> Factory:
+    if kind in FACTORIES:
+        return FACTORIES[kind]
+    plugin = plugged(PLUGINS, kind)
+    if plugin is None:
+        raise UsageError(f"secret_stores.{name}: there is no type {kind}")
+    factory: Factory = plugin.open
+    return factory

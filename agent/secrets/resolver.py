@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agent.clouds.base import Resolved
 from agent.errors import CredentialUnavailable
+from agent.secret import Secret
 from agent.secret_reference import SecretReference
-from agent.secrets.base import Secret, SecretStore, SecretValue
+from agent.secrets.base import SecretStore, SecretValue
 from agent.secrets.fields import WHOLE
-from agent.secrets.single_flight import SingleFlight
+from agent.single_flight import SingleFlight
 from agent.telemetry import metrics
 from agent.telemetry.logs import get_logger
 
@@ -30,14 +32,6 @@ class OpenStore:
     store: SecretStore
     kind: str
     cache: float
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """Secrets in the order of their references, and their life in seconds where it is known."""
-
-    secrets: tuple[Secret, ...] = field(repr=False)
-    expires_in: float | None = None
 
 
 @dataclass(slots=True)

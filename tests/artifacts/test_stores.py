@@ -1,6 +1,6 @@
 """Which store a URI belongs to, and how stores are made of the configuration."""
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -9,21 +9,21 @@ from agent.artifacts import open as opening
 from agent.artifacts.base import BlockBytes
 from agent.artifacts.file import FileArtifactStore
 from agent.artifacts.open import open_artifact_stores
-from agent.artifacts.s3 import S3ArtifactStore
+from agent.artifacts.s3.store import S3ArtifactStore
 from agent.artifacts.stores import ArtifactStores
-from agent.config import settings as config
+from agent.config import plugged
+from agent.config.artifact_stores import ArtifactStore
 from agent.connectors.base import Connector
+from agent.credentials import AwsCredentials
 from agent.errors import NotFound, UsageError
-from tests.artifacts.places import RotatingConnector
+from agent.testing.connectors import EmptyConnector
 
-CONNECTORS: dict[str, Connector] = {"ml-s3": RotatingConnector()}
+CONNECTORS: dict[str, Connector] = {"ml-s3": EmptyConnector(AwsCredentials)}
 
 
 def opened(**uris: str) -> ArtifactStores:
     stores = [
-        config.ArtifactStore(
-            name=name, uri=uri, connector="ml-s3" if uri.startswith("s3:") else None
-        )
+        ArtifactStore(name=name, uri=uri, connector="ml-s3" if uri.startswith("s3:") else None)
         for name, uri in uris.items()
     ]
     return open_artifact_stores(stores, CONNECTORS, block_bytes=lambda: 1024)
@@ -105,14 +105,14 @@ class TestOpening:
         ],
     )
     def test_mistakes(self, uri: str, connector: str | None, complaint: str) -> None:
-        store = config.ArtifactStore(name="mine", uri=uri, connector=connector)
+        store = ArtifactStore(name="mine", uri=uri, connector=connector)
 
         with pytest.raises(UsageError, match=f"artifact store mine: .*{complaint}"):
             open_artifact_stores([store], CONNECTORS, block_bytes=lambda: 1024)
 
     def test_two_of_one_name(self) -> None:
-        store = config.ArtifactStore(name="mine", uri="file:///srv/a")
-        other = config.ArtifactStore(name="mine", uri="file:///srv/b")
+        store = ArtifactStore(name="mine", uri="file:///srv/a")
+        other = ArtifactStore(name="mine", uri="file:///srv/b")
 
         with pytest.raises(UsageError, match="called mine"):
             open_artifact_stores([store, other], {}, block_bytes=lambda: 1024)
@@ -124,12 +124,12 @@ class TestOpening:
     def test_scheme_of_another_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         point = EntryPoint("mem", f"{__name__}:third_party", opening.PLUGINS)
         monkeypatch.setattr(EntryPoint, "load", lambda _: third_party)
-        monkeypatch.setattr(opening, "entry_points", lambda group: [point])
+        monkeypatch.setattr(plugged, "entry_points", lambda group: EntryPoints([point]))
 
         assert opened(a="mem://x/y").find(ArtifactUri.parse("mem://x/y/z")).name == "plugged"
 
 
 def third_party(
-    store: config.ArtifactStore, connector: Connector | None, block_bytes: BlockBytes
+    store: ArtifactStore, connector: Connector | None, block_bytes: BlockBytes
 ) -> FileArtifactStore:
     return FileArtifactStore("plugged", store.root, block_bytes=block_bytes)

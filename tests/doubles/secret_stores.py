@@ -3,7 +3,8 @@
 import asyncio
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import Secret, SecretValue
+from agent.secret import Secret
+from agent.secrets.base import SecretValue
 
 
 class MemorySecretStore:

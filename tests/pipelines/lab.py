@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from agent.config.settings import ProcessPipeline
+from agent.config.pipelines import ProcessPipeline
 from agent.pipelines.base import PipelineRunner, RunStatus
 from agent.pipelines.open import open_pipeline_runners
 from agent.pipelines.run_directory import RunDirectory
 from agent.pipelines.runners import PipelineRunners
+from agent.secret import Secret
 from agent.secret_reference import SecretReference
-from agent.secrets.base import Secret
 from tests.waiting import until
 
 

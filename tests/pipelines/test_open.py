@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from agent.config.settings import ProcessPipeline
+from agent.config import plugged
+from agent.config.pipelines import ProcessPipeline
 from agent.errors import NotFound, UsageError
 from agent.pipelines import open as opening
 from agent.pipelines.open import open_pipeline_runners
+from agent.plugins import Plugin
 from tests.pipelines.lab import Lab, ended, shell, start
 
 
@@ -54,8 +56,8 @@ def test_a_wrong_configuration_is_told(lab: Lab, pipelines, says):
 
 def test_a_third_party_adds_a_runner(lab: Lab, monkeypatch):
     """By an entry point named like the runner."""
-    entry_point = EntryPoint("moon", "tests.pipelines.test_open:open_moon", opening.ENTRY_POINTS)
-    monkeypatch.setattr(opening, "entry_points", lambda group, name: [entry_point])
+    entry_point = EntryPoint("moon", "tests.pipelines.test_open:PLUGIN", opening.ENTRY_POINTS)
+    monkeypatch.setattr(plugged, "entry_points", lambda group: EntryPoints([entry_point]))
     moon = pipeline("a", ["x"]).model_copy(update={"runner": "moon"})
 
     runners = open_pipeline_runners([moon], state_dir=lab.state_dir, resolve=lab.resolve)
@@ -64,10 +66,7 @@ def test_a_third_party_adds_a_runner(lab: Lab, monkeypatch):
 
 
 MOON = object()
-
-
-def open_moon(*_: object) -> object:
-    return MOON
+PLUGIN = Plugin(ProcessPipeline, lambda *_: MOON)
 
 
 def test_opening_touches_neither_disk_nor_secrets(lab: Lab):

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-from agent.config.settings import ControlPlane, Settings
+from agent.config.control_plane import ControlPlane
+from agent.config.settings import Settings
 
 
 @asynccontextmanager

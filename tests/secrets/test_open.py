@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.config import settings
+from agent.config.secret_stores import EnvSecretStore, FileSecretStore, VaultSecretStore
 from agent.errors import UsageError
 from agent.secret_reference import SecretReference
 from agent.secrets.open import open_secret_stores
@@ -16,8 +16,8 @@ async def test_references_find_their_store(tmp_path, monkeypatch):
     (tmp_path / "key").write_text("of-file\n")
     monkeypatch.setenv("ML_KEY", "of-env")
     resolver = _open(
-        files=settings.FileSecretStore(type="file", root=tmp_path),
-        env=settings.EnvSecretStore(type="env", prefix="ML_"),
+        files=FileSecretStore(type="file", root=tmp_path),
+        env=EnvSecretStore(type="env", prefix="ML_"),
     )
 
     found = await resolver.resolve_together(
@@ -30,7 +30,7 @@ async def test_references_find_their_store(tmp_path, monkeypatch):
 
 def test_an_approle_without_a_role_is_a_mistake_of_the_configuration(tmp_path):
     auth = {"method": "approle", "secret_id_file": tmp_path / "secret-id"}
-    vault = settings.VaultSecretStore(type="vault", address="https://vault:8200", auth=auth)
+    vault = VaultSecretStore(type="vault", address="https://vault:8200", auth=auth)
 
     with pytest.raises(UsageError, match=r"secret_stores\.vault\.auth: set role_id"):
         _open(vault=vault)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from tests.servers.processes import Server, free_port, spawn
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.secrets.vault.answers import seconds, section, text
 from agent.secrets.vault.lease import Lease
 from agent.secrets.vault.login import Token, first_line

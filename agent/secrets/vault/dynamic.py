@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agent.secrets.base import Secret, SecretValue
+from agent.secret import Secret
+from agent.secrets.base import SecretValue
 from agent.secrets.fields import object_fields
 from agent.secrets.vault.answers import seconds, section, text
 from agent.secrets.vault.lease import Lease, background, renewed_in_time

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.secrets.vault.lease import Lease
 from agent.secrets.vault.server import VaultServer
 

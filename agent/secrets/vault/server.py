@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.secrets.vault.answers import Answer
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.secrets.vault.answers import Answer, seconds, section
 from agent.secrets.vault.lease import background, renewed_in_time
 from agent.secrets.vault.login import Login, Token

@@ -11,7 +11,8 @@ from typing import Literal, TypeVar
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
-from agent.secrets.base import Secret, SecretValue
+from agent.secret import Secret
+from agent.secrets.base import SecretValue
 from agent.secrets.vault.dynamic import DynamicSecrets
 from agent.secrets.vault.key_value import KeyValue
 from agent.secrets.vault.login import Login

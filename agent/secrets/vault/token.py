@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from agent.secrets.vault.answers import seconds, section
 from agent.secrets.vault.lease import Lease
 from agent.secrets.vault.login import Token, first_line

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from agent.config import settings
+from agent.config.secret_stores import VaultSecretStore
 from agent.errors import CredentialUnavailable
 from agent.secret_reference import SecretReference
 from agent.secrets.open import open_secret_stores
@@ -213,7 +213,7 @@ async def test_a_configured_approle_logs_in_with_its_files(new_role, openbao, se
         "role_id_file": role_id_file,
         "secret_id_file": role.secret_id_file,
     }
-    vault = settings.VaultSecretStore(type="vault", address=openbao.address, auth=auth)
+    vault = VaultSecretStore(type="vault", address=openbao.address, auth=auth)
     resolver = open_secret_stores({"vault": vault}, on_secret=lambda _: None)
 
     value = await resolver.resolve(SecretReference(store="vault", path=secret, field="key"))

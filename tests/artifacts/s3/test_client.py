@@ -6,20 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from agent.artifacts.s3_client import make_client
-from agent.connectors.base import AwsCredentials
+from agent.artifacts.s3.client import make_client
+from agent.credentials import AwsCredentials
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from tests.servers.processes import free_port
 
 KEY, TOKEN = Secret("a-secret-access-key-of-a-test"), Secret("a-session-token-of-a-test")
 
 READ_AND_EXIT = """
 import asyncio, contextlib, obstore
-from agent.artifacts.s3_client import make_client
-from agent.connectors.base import AwsCredentials
+from agent.artifacts.s3.client import make_client
+from agent.credentials import AwsCredentials
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import Secret
+from agent.secret import Secret
 from tests.servers.processes import free_port
 
 credentials = AwsCredentials(Secret("k"), Secret("s"), None, None, "http://127.0.0.1:PORT")

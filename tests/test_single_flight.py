@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.single_flight import SingleFlight
+from agent.single_flight import SingleFlight
 
 
 class Work:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.connectors.base import AwsCredentials
+from agent.credentials import AwsCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:

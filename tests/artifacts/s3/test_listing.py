@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.artifacts import s3_listing
+from agent.artifacts.s3 import listing
 from agent.errors import NotFound
 from tests.artifacts.places import S3Place, below, entries
 from tests.servers.seaweedfs import SeaweedFS
@@ -16,7 +16,7 @@ def place(seaweedfs: SeaweedFS) -> S3Place:
 @pytest.fixture
 def few_keys_per_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make small levels behave as those with thousands of keys."""
-    monkeypatch.setattr(s3_listing, "KEYS_PER_REQUEST", 3)
+    monkeypatch.setattr(listing, "KEYS_PER_REQUEST", 3)
 
 
 @pytest.mark.usefixtures("few_keys_per_request")
@@ -37,7 +37,7 @@ class TestManyKeys:
     async def test_page_of_too_many_requests_is_cut_short(
         self, place: S3Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(s3_listing, "REQUESTS_PER_PAGE", 2)
+        monkeypatch.setattr(listing, "REQUESTS_PER_PAGE", 2)
         for directory in "abcdefg":
             for number in range(5):
                 place.put(f"{directory}/{number}", b"")

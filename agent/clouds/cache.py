@@ -1,12 +1,13 @@
 """Keeps credentials until shortly before they expire. How they are issued is not known here."""
 
+import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from agent.connectors.base import AwsCredentials
+from agent.credentials import Credentials
 from agent.errors import CredentialUnavailable
-from agent.secrets.single_flight import SingleFlight
+from agent.single_flight import SingleFlight
 from agent.telemetry import metrics
 from agent.telemetry.logs import get_logger
 
@@ -15,39 +16,49 @@ log = get_logger()
 _LEAST = timedelta(minutes=1)
 _MOST = timedelta(minutes=5)
 
-Issue = Callable[[], Coroutine[Any, Any, AwsCredentials]]
+_SPREAD = 0.1
+
+C = TypeVar("C", bound=Credentials)
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class CredentialCache:
+class CredentialCache(Generic[C]):
     """Issues once for many callers, and again a tenth of the lifetime before the end.
 
     That is at least one minute and at most five. Credentials that live for less than two minutes
     are kept for half of their life; those without an end are not kept, since the resolver already
-    keeps the secrets they are made of. Safe for concurrent calls.
+    keeps the secrets they are made of. *jitter*, between 0 and 1, takes up to a tenth off the time
+    they are kept, so that replicas that started together don't ask together. *connector* is the
+    name under which the metrics show the expiry. Safe for concurrent calls.
     """
 
     def __init__(
-        self, connector: str, issue: Issue, *, now: Callable[[], datetime] = _utc_now
+        self,
+        connector: str,
+        issue: Callable[[], Coroutine[Any, Any, C]],
+        *,
+        now: Callable[[], datetime] = _utc_now,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._connector = connector
         self._issue = issue
         self._now = now
-        self._last: AwsCredentials | None = None
+        self._jitter = jitter
+        self._last: C | None = None
         self._keep_until = now()
         self._drops = 0
-        self._flights: SingleFlight[None, AwsCredentials] = SingleFlight()
+        self._flights: SingleFlight[None, C] = SingleFlight()
 
-    async def get(self) -> AwsCredentials:
+    async def get(self) -> C:
         """Return what is kept, or what is issued now; raises what the issuing raises."""
         if self._last is not None and self._now() < self._keep_until:
             return self._last
         return await self._flights.run(None, self._issued)
 
-    def drop(self, used: AwsCredentials) -> bool:
+    def drop(self, used: C) -> bool:
         """Forget *used* and say so; answer False when it is not what was issued last."""
         if used != self._last:
             return False
@@ -62,7 +73,7 @@ class CredentialCache:
         self._last = None
         metrics.credential_expiry.remove(self._connector)
 
-    async def _issued(self) -> AwsCredentials:
+    async def _issued(self) -> C:
         drops, started = self._drops, self._now()
         try:
             credentials = await self._issue()
@@ -72,7 +83,8 @@ class CredentialCache:
         # What was being issued while the last ones were refused may be made of the same secrets.
         if drops == self._drops:
             self._last = credentials
-            self._keep_until = _keep_until(started, credentials.expires_at)
+            kept = _kept_for(started, credentials.expires_at)
+            self._keep_until = started + kept * (1 - _SPREAD * self._jitter())
             self._measure(credentials.expires_at)
         return credentials
 
@@ -82,10 +94,10 @@ class CredentialCache:
             gauge.set_function(lambda: (expires_at - self._now()).total_seconds())
 
 
-def _keep_until(issued: datetime, expires_at: datetime | None) -> datetime:
+def _kept_for(issued: datetime, expires_at: datetime | None) -> timedelta:
     if expires_at is None:
-        return issued
+        return timedelta()
     life = expires_at - issued
     if life < 2 * _LEAST:
-        return issued + life / 2
-    return expires_at - min(max(life / 10, _LEAST), _MOST)
+        return life / 2
+    return life - min(max(life / 10, _LEAST), _MOST)

@@ -13,11 +13,12 @@ import pytest
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.base import ByteRange
-from agent.artifacts.s3 import S3ArtifactStore
-from agent.connectors.base import AwsCredentials
+from agent.artifacts.s3.store import S3ArtifactStore
+from agent.credentials import AwsCredentials
 from agent.errors import AccessDenied, Changed, NotFound, StoreUnavailable, Truncated
-from agent.secrets.base import Secret
-from tests.artifacts.places import BLOCK, RotatingConnector, S3Place, aws_credentials, below, read
+from agent.secret import Secret
+from agent.testing.connectors import GivenConnector
+from tests.artifacts.places import BLOCK, S3Place, aws_credentials, below, read
 from tests.servers.processes import free_port
 from tests.servers.seaweedfs import (
     ADMIN,
@@ -61,9 +62,7 @@ async def proxy(seaweedfs: SeaweedFS) -> AsyncIterator[TcpProxy]:
 
 
 def store_of(root: ArtifactUri, *credentials: AwsCredentials) -> S3ArtifactStore:
-    return S3ArtifactStore(
-        "trial", root, RotatingConnector(*credentials), block_bytes=lambda: BLOCK
-    )
+    return S3ArtifactStore("trial", root, GivenConnector(*credentials), block_bytes=lambda: BLOCK)
 
 
 class TestCredentials:
@@ -74,7 +73,7 @@ class TestCredentials:
     ) -> None:
         uri = place.put("x", b"data")
         wrong = aws_credentials(seaweedfs.endpoint_url, WRONG)
-        connector = RotatingConnector(wrong, aws_credentials(seaweedfs.endpoint_url))
+        connector = GivenConnector(wrong, aws_credentials(seaweedfs.endpoint_url))
         store = S3ArtifactStore("trial", place.root, connector, block_bytes=lambda: BLOCK)
 
         assert await read(store, uri) == b"data"
@@ -83,14 +82,14 @@ class TestCredentials:
     async def test_refused_twice_is_denied(self, place: S3Place, seaweedfs: SeaweedFS) -> None:
         uri = place.put("x", b"data")
         wrong = aws_credentials(seaweedfs.endpoint_url, WRONG)
-        connector = RotatingConnector(wrong)
+        connector = GivenConnector(wrong)
         store = S3ArtifactStore("trial", place.root, connector, block_bytes=lambda: BLOCK)
 
         with pytest.raises(AccessDenied) as denied:
             await read(store, uri)
 
         assert [wrong] == connector.invalidated
-        assert denied.value.detail == "the store refuses connector rotating: SignatureDoesNotMatch"
+        assert denied.value.detail == "the store refuses connector given: SignatureDoesNotMatch"
         assert denied.value.__cause__ is None
 
     @pytest.mark.parametrize(
@@ -262,7 +261,7 @@ class TestTransfer:
     async def test_stalled_store_is_noticed(
         self, place: S3Place, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("agent.artifacts.s3.STALL_SECONDS", 0.2)
+        monkeypatch.setattr("agent.artifacts.s3.store.STALL_SECONDS", 0.2)
         uri = place.put("big", BIG)
         store = store_of(place.root, aws_credentials(proxy.endpoint_url))
 
@@ -277,7 +276,7 @@ class TestTransfer:
     async def test_silent_store_is_noticed(
         self, place: S3Place, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("agent.artifacts.s3.ANSWER_SECONDS", 0.2)
+        monkeypatch.setattr("agent.artifacts.s3.store.ANSWER_SECONDS", 0.2)
         proxy.gate.clear()
         store = store_of(place.root, aws_credentials(proxy.endpoint_url))
 

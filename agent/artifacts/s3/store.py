@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.base import BEHIND_THE_END, BlockBytes, ByteRange, Page
 from agent.artifacts.paging import Position, require_page_size
-from agent.artifacts.s3_client import make_client
-from agent.artifacts.s3_errors import translated
-from agent.artifacts.s3_listing import read_level
-from agent.connectors.base import AwsCredentials, Connector
+from agent.artifacts.s3.client import make_client
+from agent.artifacts.s3.errors import translated
+from agent.artifacts.s3.listing import read_level
+from agent.connectors.base import Connector
+from agent.credentials import AwsCredentials
 from agent.errors import AccessDenied, BadParameters, NotFound, Truncated
 from agent.telemetry import metrics
 from agent.telemetry.logs import get_logger
@@ -82,7 +83,12 @@ class S3ArtifactStore:
     type = "s3"
 
     def __init__(
-        self, name: str, root: ArtifactUri, connector: Connector, *, block_bytes: BlockBytes
+        self,
+        name: str,
+        root: ArtifactUri,
+        connector: Connector[AwsCredentials],
+        *,
+        block_bytes: BlockBytes,
     ) -> None:
         self.name = name
         self._root = root

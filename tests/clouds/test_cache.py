@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from agent.connectors.base import AwsCredentials
-from agent.connectors.cache import CredentialCache
-from agent.secrets.base import Secret
+from agent.clouds.cache import CredentialCache
+from agent.credentials import AwsCredentials
+from agent.secret import Secret
 
 
 class Issuer:
@@ -28,8 +28,8 @@ class Issuer:
         expires_at = self.now + self.life if self.life else None
         return AwsCredentials(number, number, None, None, None, expires_at)
 
-    def cache(self) -> CredentialCache:
-        return CredentialCache("ml", self.__call__, now=lambda: self.now)
+    def cache(self) -> CredentialCache[AwsCredentials]:
+        return CredentialCache("ml", self.__call__, now=lambda: self.now, jitter=lambda: 0.0)
 
 
 @pytest.mark.parametrize(

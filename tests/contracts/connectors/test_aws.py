@@ -1,16 +1,17 @@
 """What every connector promises, asked of each method against a real S3 and STS server."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from botocore.exceptions import ClientError
 
-from agent.config import settings
-from agent.connectors.base import AwsCredentials
+from agent.config.connectors import AwsConnector
+from agent.config.secret_stores import EnvSecretStore
 from agent.connectors.open import open_connectors
+from agent.credentials import AwsCredentials
 from agent.errors import AccessDenied, CredentialUnavailable
 from agent.secrets.open import open_secret_stores
+from agent.testing.connectors import Case, ConnectorContract
 from tests.servers.seaweedfs import ROLE_ARN, SeaweedFS, s3_client, start_seaweedfs
 
 KEY = {"access_key_id": "secret://env/ID", "secret_access_key": "secret://env/KEY"}
@@ -45,7 +46,7 @@ def seaweedfs(tmp_path_factory):
 def secrets():
     seen = []
     resolver = open_secret_stores(
-        {"env": settings.EnvSecretStore(type="env", prefix="T_")}, on_secret=seen.append
+        {"env": EnvSecretStore(type="env", prefix="T_")}, on_secret=seen.append
     )
     resolver.seen = seen
     return resolver
@@ -62,7 +63,7 @@ async def connect(seaweedfs, secrets, monkeypatch):
             _give_token(monkeypatch, seaweedfs)
         given = {"region": seaweedfs.region, "endpoint_url": seaweedfs.endpoint_url}
         given |= METHODS[method] | options
-        aws = settings.AwsConnector(type="aws", method=method.split(" ")[0], **given)
+        aws = AwsConnector(type="aws", method=method.split(" ")[0], **given)
         opened.extend(open_connectors({"it": aws}, secrets).values())
         return opened[-1]
 
@@ -70,11 +71,6 @@ async def connect(seaweedfs, secrets, monkeypatch):
     for connector in opened:
         await connector.close()
     await secrets.close()
-
-
-@pytest.fixture(params=METHODS)
-def connector(request, connect):
-    return connect(request.param)
 
 
 def _give_key(monkeypatch, key) -> None:
@@ -119,53 +115,12 @@ def _get(credentials: AwsCredentials) -> bytes:
         client.close()
 
 
-def _values(credentials: AwsCredentials) -> set[str]:
-    secrets = (credentials.secret_access_key, credentials.session_token)
-    return {secret.reveal() for secret in secrets if secret is not None}
+class TestAws(ConnectorContract):
+    """Each method, against a real S3 and STS server."""
 
-
-class TestConnector:
-    async def test_its_credentials_open_the_store(self, connector):
-        assert b"weights" == await _read(await connector.credentials())
-
-    async def test_they_are_valid_for_a_minute_at_least(self, connector):
-        expires_at = (await connector.credentials()).expires_at
-
-        least = datetime.now(UTC) + timedelta(minutes=1)
-        assert expires_at is None or expires_at > least
-
-    async def test_many_callers_get_the_same(self, connector):
-        first, *others = await asyncio.gather(*(connector.credentials() for _ in range(20)))
-
-        assert [first] * 19 == others
-
-    async def test_identity_is_what_the_cloud_says_and_no_secret(self, connector):
-        identity = await connector.identity()
-
-        assert identity.name.startswith("arn:aws:")
-        assert not any(value in repr(identity) for value in _values(await connector.credentials()))
-
-    async def test_no_value_is_in_a_repr(self, connector):
-        credentials = await connector.credentials()
-
-        assert not any(value in f"{credentials!r} {credentials}" for value in _values(credentials))
-
-    async def test_every_value_is_known_to_the_redactor(self, connector, secrets):
-        credentials = await connector.credentials()
-
-        assert _values(credentials) <= {secret.reveal() for secret in secrets.seen}
-
-    async def test_after_invalidate_there_are_working_ones(self, connector):
-        connector.invalidate(await connector.credentials())
-
-        assert b"weights" == await _read(await connector.credentials())
-
-    async def test_close_and_invalidate_are_idempotent(self, connector):
-        used = await connector.credentials()
-
-        for _ in range(2):
-            connector.invalidate(used)
-            await connector.close()
+    @pytest.fixture(params=METHODS)
+    def case(self, request, connect, secrets):
+        return Case(connect(request.param), _read, secrets.seen, "arn:aws:")
 
 
 @pytest.mark.parametrize("method", ["secret-key", "implicit"])

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import JsonValue
 
-from agent.connectors.base import AwsCredentials
+from agent.credentials import AwsCredentials
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
-from agent.secrets.base import Secret
+from agent.secret import Secret
 
 if TYPE_CHECKING:
     from boto3 import Session

@@ -1,15 +1,15 @@
-"""The AWS connector and its methods to come by credentials. Speaking to AWS is `sts`'s part."""
+"""Logging in to AWS, by several methods. Speaking to AWS is `sts`'s part."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from agent.connectors.base import AwsCredentials, Identity
-from agent.connectors.cache import CredentialCache
-from agent.connectors.sts import Endpoint, HostCredentials, Role, Sts
+from agent.clouds.aws.sts import Endpoint, HostCredentials, Role, Sts
+from agent.clouds.base import SecretSource
+from agent.clouds.cache import CredentialCache
+from agent.credentials import AwsCredentials, Identity
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.secret_reference import SecretReference
-from agent.secrets.resolver import SecretResolver
 from agent.telemetry.logs import get_logger
 
 log = get_logger()
@@ -29,8 +29,10 @@ class Method(Protocol):
         """Start from the sources at the next `issue`, since what came of them was refused."""
 
 
-class AwsConnector:
-    """Hands out the credentials that its method issues."""
+class AwsLogin:
+    """Hands out the credentials that its method issues; *name* is for logs and metrics."""
+
+    gives = AwsCredentials
 
     def __init__(self, name: str, method: Method, sts: Sts) -> None:
         self.name = name
@@ -64,7 +66,7 @@ class StoredKey:
     """A key, with or without a session token, as it stands in secret stores; loads no boto3."""
 
     def __init__(
-        self, secrets: SecretResolver, references: Sequence[SecretReference], endpoint: Endpoint
+        self, secrets: SecretSource, references: Sequence[SecretReference], endpoint: Endpoint
     ) -> None:
         self._secrets = secrets
         self._references = references
@@ -87,7 +89,7 @@ class StoredKey:
 class HostKey:
     """Whatever the host offers."""
 
-    def __init__(self, secrets: SecretResolver, endpoint: Endpoint) -> None:
+    def __init__(self, secrets: SecretSource, endpoint: Endpoint) -> None:
         self._secrets = secrets
         self._host = HostCredentials(endpoint)
 
@@ -105,7 +107,7 @@ class HostKey:
 class SessionToken:
     """A temporary token that STS issues for the key of *base*, with that key's rights."""
 
-    def __init__(self, secrets: SecretResolver, base: Method, sts: Sts, *, seconds: float) -> None:
+    def __init__(self, secrets: SecretSource, base: Method, sts: Sts, *, seconds: float) -> None:
         self._secrets = secrets
         self._base = base
         self._sts = sts
@@ -123,7 +125,7 @@ class SessionToken:
 class AssumedRole:
     """Temporary credentials of *role*, which the key of *base* may assume."""
 
-    def __init__(self, secrets: SecretResolver, base: Method, sts: Sts, role: Role) -> None:
+    def __init__(self, secrets: SecretSource, base: Method, sts: Sts, role: Role) -> None:
         self._secrets = secrets
         self._base = base
         self._sts = sts
@@ -151,7 +153,7 @@ async def _with_key(
         raise CredentialUnavailable(detail=refusal.detail) from None
 
 
-def _registered(secrets: SecretResolver, issued: AwsCredentials) -> AwsCredentials:
+def _registered(secrets: SecretSource, issued: AwsCredentials) -> AwsCredentials:
     for secret in (issued.access_key_id, issued.secret_access_key, issued.session_token):
         if secret is not None:
             secrets.register(secret)

@@ -1,33 +1,99 @@
-"""What every artifact store promises, tried on each of them with real servers and real files."""
+"""What every artifact store promises; each test is run against a real server, or real files."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
+from prometheus_client import REGISTRY
 
-from agent.artifacts.base import ByteRange
-from agent.errors import BadParameters, Changed, NotFound
-from agent.telemetry import metrics
-from tests.artifacts.places import BLOCK, FilePlace, Place, S3Place, below, entries, read
+from agent.artifact_uri import ArtifactUri
+from agent.artifacts.base import ArtifactStore, ByteRange, Entry
+from agent.artifacts.stores import ArtifactStores
+from agent.errors import (
+    AccessDenied,
+    BadParameters,
+    Changed,
+    CredentialUnavailable,
+    NotFound,
+    StoreUnavailable,
+    TooLarge,
+)
+from agent.guard.policy import Decision
+from agent.jobs.fetch_artifact import FETCH_ARTIFACT
+from agent.jobs.kind import Ticket, Tools
+from agent.pipelines.run_directories import RunDirectories
+from agent.pipelines.runners import PipelineRunners
 
+BLOCK = 256 * 1024
+"""A store under test should read this much at once."""
 DATA = os.urandom(3 * BLOCK + 17)
 
 
-@pytest.fixture(params=["s3", "file"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    place: Place
-    if request.param == "s3":
-        place = S3Place(request.getfixturevalue("seaweedfs"))
-    else:
-        place = FilePlace(tmp_path)
-    yield place
-    await place.store.close()
+class Place(Protocol):
+    """Something that can be filled, and the store that reads it; each test gets an empty one."""
+
+    @property
+    def root(self) -> ArtifactUri:
+        """The store's root, at least one segment below its bucket."""
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The store under test, with credentials that are good."""
+
+    def put(self, path: str, data: bytes) -> ArtifactUri:
+        """Store *data* below the root, as text/csv; *path* is taken as it stands."""
+
+    def refused(self) -> ArtifactStore | None:
+        """The same place, with credentials that its server refuses; None where it needs none."""
+
+    def unreachable(self) -> ArtifactStore | None:
+        """The same place, at an address where nothing answers; None where there is no address."""
+
+    def without_credentials(self) -> ArtifactStore | None:
+        """The same place, with a connector that has no credentials; None where it needs none."""
 
 
-class TestReading:
-    """Bytes come back as they were stored."""
+def below(root: ArtifactUri, path: str) -> ArtifactUri:
+    """Return the URI of *path* below *root*."""
+    return ArtifactUri(root.scheme, root.bucket, (*root.segments, *path.split("/")))
+
+
+async def read(
+    store: ArtifactStore, uri: ArtifactUri, span: ByteRange | None = None, etag: str | None = None
+) -> bytes:
+    """Return the bytes of *span*."""
+    async with store.open(uri, span=span, etag=etag) as artifact:
+        return b"".join([block async for block in artifact.blocks()])
+
+
+async def entries(store: ArtifactStore, uri: ArtifactUri, *, page_size: int) -> list[Entry]:
+    """Return all entries of a level, page by page."""
+    found: list[Entry] = []
+    token: str | None = None
+    async with asyncio.timeout(30):
+        while True:
+            page = await store.list(uri, page_size=page_size, page_token=token)
+            assert len(page.entries) <= page_size
+            found += page.entries
+            token = page.next_token
+            if token is None:
+                return found
+
+
+def _bytes_read(store: ArtifactStore) -> float:
+    labels = {"store_type": store.type}
+    return REGISTRY.get_sample_value("cloud_agent_artifact_bytes_total", labels) or 0.0
+
+
+class ArtifactStoreContract:
+    """Derive from it, with a fixture *place* that yields a `Place`.
+
+    A listing need not know sizes and times of files where *lists_sizes* is False.
+    """
+
+    lists_sizes = True
 
     async def test_whole(self, place: Place) -> None:
         uri = place.put("model/weights.csv", DATA)
@@ -116,16 +182,11 @@ class TestReading:
 
     async def test_bytes_are_counted(self, place: Place) -> None:
         uri = place.put("x", DATA)
-        counter = metrics.artifact_bytes.labels(place.store.type)
-        before = counter._value.get()
+        before = _bytes_read(place.store)
 
         await read(place.store, uri)
 
-        assert len(DATA) == counter._value.get() - before
-
-
-class TestVersions:
-    """An etag names one content."""
+        assert len(DATA) == _bytes_read(place.store) - before
 
     async def test_same_etag_opens(self, place: Place) -> None:
         uri = place.put("x", DATA)
@@ -142,10 +203,6 @@ class TestVersions:
 
         with pytest.raises(Changed):
             await read(place.store, uri, ByteRange(9), etag=etag)
-
-
-class TestLeaving:
-    """Who leaves early waits for nothing and breaks nothing."""
 
     async def test_after_one_block(self, place: Place) -> None:
         uri = place.put("x", DATA)
@@ -169,10 +226,6 @@ class TestLeaving:
             await reading
         assert DATA == await read(place.store, uri)
 
-
-class TestListing:
-    """One level, in order, in pages."""
-
     @pytest.mark.parametrize("page_size", [1, 2, 3, 1000])
     async def test_one_level_in_order(self, place: Place, page_size: int) -> None:
         for path in ("a", "b/1", "b/2", "b/c/3", "d", "e/f/g", "h"):
@@ -181,11 +234,13 @@ class TestListing:
         listed = await entries(place.store, below(place.root, "level"), page_size=page_size)
 
         prefix = f"{place.root}/level/"
-        assert [("a", "file", 5), ("b", "directory", None), ("d", "file", 5),
-                ("e", "directory", None), ("h", "file", 5)] == [
+        size = 5 if self.lists_sizes else None
+        assert [("a", "file", size), ("b", "directory", None), ("d", "file", size),
+                ("e", "directory", None), ("h", "file", size)] == [
             (str(entry.uri).removeprefix(prefix), entry.kind, entry.size) for entry in listed
         ]  # fmt: skip
-        assert all((entry.modified is None) == (entry.kind == "directory") for entry in listed)
+        if self.lists_sizes:
+            assert all((entry.modified is None) == (entry.kind == "directory") for entry in listed)
 
     async def test_root(self, place: Place) -> None:
         place.put("x/y", b"")
@@ -224,10 +279,6 @@ class TestListing:
         with pytest.raises(BadParameters):
             await place.store.list(place.root, page_size=page_size, page_token=None)
 
-
-class TestBounds:
-    """A store stays below its root, whoever asks."""
-
     async def test_nothing_outside_the_root(self, place: Place) -> None:
         place.put("x", DATA)
         outside = type(place.root)(
@@ -243,3 +294,62 @@ class TestBounds:
         place.put("x", DATA)
 
         assert "listed" in await place.store.check() or "read" in await place.store.check()
+
+    # Failures: each store answers alike.
+
+    async def test_more_than_the_job_allows_is_too_large(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        """Known before the first byte is read."""
+        uri = place.put("x", DATA)
+        params = FETCH_ARTIFACT.parameters(uri=str(uri), max_bytes=len(DATA) - 1)
+        runs = RunDirectories(tmp_path)
+        tools = Tools(
+            artifacts=ArtifactStores([(place.root, place.store)]),
+            connectors={},
+            pipelines=PipelineRunners({}, directories=runs),
+            decide=lambda _: Decision(allowed=True, rule=0, why="a test"),
+        )
+
+        with pytest.raises(TooLarge):
+            async for _ in FETCH_ARTIFACT.run(params, tools, Ticket("j-1")):
+                pass
+
+    async def test_a_refused_credential_is_access_denied(self, place: Place) -> None:
+        uri = place.put("x", DATA)
+        store = place.refused()
+        if store is None:
+            return
+
+        with pytest.raises(AccessDenied):
+            await read(store, uri)
+        with pytest.raises(AccessDenied):
+            await store.list(place.root, page_size=1, page_token=None)
+        with pytest.raises(AccessDenied):
+            await store.check()
+        await store.close()
+
+    async def test_a_store_that_is_down_is_unavailable(self, place: Place) -> None:
+        store = place.unreachable()
+        if store is None:
+            return
+
+        with pytest.raises(StoreUnavailable):
+            await read(store, below(place.root, "x"))
+        with pytest.raises(StoreUnavailable):
+            await store.list(place.root, page_size=1, page_token=None)
+        await store.close()
+
+    async def test_without_credentials_none_is_available(self, place: Place) -> None:
+        uri = place.put("x", DATA)
+        store = place.without_credentials()
+        if store is None:
+            return
+
+        with pytest.raises(CredentialUnavailable):
+            await read(store, uri)
+        await store.close()
+
+    async def test_close_is_idempotent(self, place: Place) -> None:
+        await place.store.close()
+        await place.store.close()

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from agent.config import settings
+from agent.config.connectors import AwsConnector
 from agent.connectors.open import open_connectors
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.secrets.resolver import OpenStore, SecretResolver
@@ -47,7 +47,7 @@ async def connect(store, seen, sts):
 
     def open_(method, **options):
         given = {"endpoint_url": sts.endpoint_url, **KEY, **options}
-        aws = settings.AwsConnector(type="aws", method=method, **given)
+        aws = AwsConnector(type="aws", method=method, **given)
         opened.extend(open_connectors({"ml": aws}, secrets).values())
         return opened[-1]
 
@@ -233,14 +233,15 @@ def test_a_stored_key_loads_no_sdk():
     """Neither boto3 nor hvac is imported for a key in the environment."""
     program = """
 import asyncio, os, sys
-from agent.config import settings
+from agent.config.connectors import AwsConnector
+from agent.config.secret_stores import EnvSecretStore
 from agent.connectors.open import open_connectors
 from agent.secrets.open import open_secret_stores
 os.environ["X"] = "x"
-stores = {"env": settings.EnvSecretStore(type="env")}
+stores = {"env": EnvSecretStore(type="env")}
 secrets = open_secret_stores(stores, on_secret=lambda secret: None)
 key = dict.fromkeys(("access_key_id", "secret_access_key", "session_token"), "secret://env/X")
-aws = settings.AwsConnector(type="aws", method="sts-token", **key)
+aws = AwsConnector(type="aws", method="sts-token", **key)
 asyncio.run(open_connectors({"ml": aws}, secrets)["ml"].credentials())
 print(sorted({"boto3", "botocore", "hvac", "requests"} & set(sys.modules)))
 """

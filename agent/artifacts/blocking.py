@@ -1,0 +1,101 @@
+"""Bridges the clouds' blocking libraries to the event loop, in threads of a store's own."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from contextvars import copy_context
+from typing import Any, Protocol, TypeVar
+
+from agent.telemetry.logs import get_logger
+
+THREADS = 16
+"""For each store: a store that hangs takes no thread from another."""
+
+T = TypeVar("T")
+
+log = get_logger()
+
+
+class Threads:
+    """Runs blocking calls beside the event loop. Safe for concurrent calls."""
+
+    def __init__(self, name: str, *, size: int = THREADS) -> None:
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Return what *call* returns, in the context of the caller; waits for a free thread."""
+        return await self.start(call)
+
+    def start(self, call: Callable[[], T]) -> "asyncio.Future[T]":
+        """Begin *call* and return at once."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._pool, copy_context().run, call)
+
+    def close(self) -> None:
+        """Let no call begin any more; does not wait for those under way. Idempotent."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Reader(Protocol):
+    """What a blocking library gives to read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to *size* bytes, none at the end."""
+
+    def close(self) -> None:
+        """End the transfer, also while another thread reads."""
+
+
+class BlockingSource:
+    """A `Source` over a `Reader`, which reads one block ahead in a thread.
+
+    *translated* turns the library's errors into ours.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        threads: Threads,
+        translated: Callable[[], AbstractContextManager[None]],
+        *,
+        size: int,
+        etag: str,
+        media_type: str | None,
+        block_bytes: int,
+    ) -> None:
+        self.size = size
+        self.etag = etag
+        self.media_type = media_type
+        self._reader = reader
+        self._threads = threads
+        self._translated = translated
+        self._block_bytes = block_bytes
+        self._ahead: asyncio.Future[bytes] | None = None
+        self._closed = False
+
+    async def read(self) -> bytes:
+        ahead, self._ahead = self._ahead or self._threads.start(self._read), None
+        block = await ahead
+        if block and not self._closed:
+            self._ahead = self._threads.start(self._read)
+        return block
+
+    async def close(self) -> None:
+        """End the transfer; a read under way in its thread fails there, and nobody minds."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._ahead is not None:
+            self._ahead.add_done_callback(_mind_not)
+        self._threads.start(self._reader.close).add_done_callback(_mind_not)
+
+    def _read(self) -> bytes:
+        with self._translated():
+            return self._reader.read(self._block_bytes)
+
+
+def _mind_not(ended: "asyncio.Future[Any]") -> None:
+    # Who left does not wait for what a thread still does; the loop must not report it either.
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        log.debug("transfer.left", why=type(error).__name__)

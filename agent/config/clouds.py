@@ -1,0 +1,231 @@
+"""How to log in to a cloud; connectors and the clouds' own secret stores share these keys."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from agent.config.parts import Part, Reference, require_safe_url
+from agent.config.units import Duration
+
+
+def _require(part: Part, method: str, needed: dict[str, tuple[str, ...]]) -> None:
+    missing = [key for key in needed.get(method, ()) if getattr(part, key) is None]
+    if missing:
+        raise ValueError(f"method {method} needs {', '.join(missing)}")
+
+
+class AwsLogin(Part):
+    """Login to AWS, or to a service that speaks its protocol."""
+
+    method: Literal[
+        "implicit",
+        "secret-key",
+        "session-token",
+        "sts-token",
+        "iam-role",
+        "federation-token",
+        "web-identity",
+    ] = "implicit"
+    """``implicit`` is what the host offers; ``sts-token`` holds a token the customer issued;
+    ``session-token`` and ``federation-token`` have STS issue one from a key; ``iam-role`` assumes
+    `role_arn`, and ``web-identity`` does so with the token of a Kubernetes or OIDC identity."""
+    region: str | None = None
+    """Default: us-east-1; with `implicit`, what the host's AWS configuration says."""
+    endpoint_url: str | None = None
+    """Of a compatible service; default: AWS."""
+    sts_endpoint_url: str | None = None
+    """Default: `endpoint_url` where that is set, else AWS."""
+    ca_file: Path | None = None
+    """PEM file with the private CA that signed their certificates."""
+    access_key_id: Reference | None = None
+    """Not for `implicit` and `web-identity`; `iam-role` does without where the host offers a
+    key."""
+    secret_access_key: Reference | None = None
+    """Goes with `access_key_id`."""
+    session_token: Reference | None = None
+    """For `sts-token`."""
+    role_arn: str | None = None
+    """For `iam-role` and `web-identity`."""
+    web_identity_token_file: Path | None = None
+    """For `web-identity`; read at every login."""
+    session_name: Annotated[str, Field(pattern=r"^[\w+=,.@-]{2,32}$")] = "cloud-agent"
+    """What the session is called in AWS's own logs."""
+    external_id: str | None = None
+    """What the role's trust policy may ask for."""
+    session_policy: dict[str, JsonValue] | None = None
+    """Narrows the credentials of `iam-role`, `web-identity` and `federation-token`. Default: to
+    reading the artifact stores that use this connector."""
+    duration: Duration = 3600.0
+    """Asked of STS."""
+
+    @model_validator(mode="after")
+    def _method_has_its_keys(self) -> Self:
+        key = ("access_key_id", "secret_access_key")
+        _require(
+            self,
+            self.method,
+            {
+                "secret-key": key,
+                "session-token": key,
+                "federation-token": key,
+                "sts-token": (*key, "session_token"),
+                "iam-role": ("role_arn",),
+                "web-identity": ("role_arn", "web_identity_token_file"),
+            },
+        )
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key go together")
+        return self
+
+
+class GcpLogin(Part):
+    """Login to Google Cloud."""
+
+    method: Literal[
+        "implicit",
+        "user-account",
+        "service-account",
+        "external-account",
+        "oauth2-token",
+        "impersonation",
+    ] = "implicit"
+    """``implicit`` is what the host offers (workload identity, metadata server, application
+    default credentials); ``external-account`` is workload identity federation; ``impersonation``
+    has a service account, or what the host offers, stand for `target_principal`."""
+    project_id: str | None = None
+    """Default: the project that the credentials name."""
+    user_account_json: Reference | None = None
+    """For `user-account`: an authorized user's file."""
+    service_account_json: Reference | None = None
+    """For `service-account`; for `impersonation` who impersonates, default: the host's identity."""
+    external_account_json: Reference | None = None
+    """For `external-account`: the configuration file of workload identity federation."""
+    token: Reference | None = None
+    """For `oauth2-token`: an access token that the customer renews."""
+    target_principal: str | None = None
+    """For `impersonation`: the e-mail address of a service account."""
+    duration: Duration = 3600.0
+    """Asked for an impersonated token."""
+    ca_file: Path | None = None
+    """PEM file with a private CA, where a proxy or a compatible service needs it."""
+    sts_endpoint_url: str | None = None
+    """Of the token exchange that narrows a token; default: Google's."""
+    iam_endpoint_url: str | None = None
+    """Of the IAM Credentials API; default: Google's."""
+
+    @model_validator(mode="after")
+    def _method_has_its_keys(self) -> Self:
+        _require(
+            self,
+            self.method,
+            {
+                "user-account": ("user_account_json",),
+                "service-account": ("service_account_json",),
+                "external-account": ("external_account_json",),
+                "oauth2-token": ("token",),
+                "impersonation": ("target_principal",),
+            },
+        )
+        return self
+
+
+class AzureLogin(Part):
+    """Login to Microsoft Entra."""
+
+    method: Literal[
+        "implicit",
+        "service-principal",
+        "access-token",
+        "workload-identity",
+        "managed-identity",
+        "account-key",
+        "sas-token",
+        "connection-string",
+    ] = "implicit"
+    """``implicit`` is what the host offers (environment, workload identity, managed identity);
+    the last three are for a storage account alone."""
+    tenant_id: str | None = None
+    """For `service-principal` and `workload-identity`."""
+    client_id: str | None = None
+    """For `service-principal` and `workload-identity`; of a user-assigned `managed-identity`."""
+    client_secret: Reference | None = None
+    """For `service-principal`."""
+    token_file: Path | None = None
+    """For `workload-identity`; read at every login. Default: what AZURE_FEDERATED_TOKEN_FILE
+    names."""
+    token: Reference | None = None
+    """For `access-token`: one that the customer renews."""
+    account_key: Reference | None = None
+    """For `account-key`."""
+    sas_token: Reference | None = None
+    """For `sas-token`."""
+    connection_string: Reference | None = None
+    """For `connection-string`."""
+    authority_host: str | None = None
+    """Of another cloud than Azure's public one, as https://login.chinacloudapi.cn."""
+    ca_file: Path | None = None
+    """PEM file with a private CA, where a proxy or a compatible service needs it."""
+
+    @model_validator(mode="after")
+    def _method_has_its_keys(self) -> Self:
+        _require(
+            self,
+            self.method,
+            {
+                "service-principal": ("tenant_id", "client_id", "client_secret"),
+                "workload-identity": ("tenant_id", "client_id"),
+                "access-token": ("token",),
+                "account-key": ("account_key",),
+                "sas-token": ("sas_token",),
+                "connection-string": ("connection_string",),
+            },
+        )
+        require_safe_url("authority_host", self.authority_host, allow_plaintext=False)
+        return self
+
+
+class KubernetesLogin(Part):
+    """Login to a cluster."""
+
+    method: Literal["in-cluster", "kubeconfig", "token", "password", "client-certificate"] = (
+        "in-cluster"
+    )
+    """``in-cluster`` is the pod's own service account."""
+    kubeconfig_file: Path | None = None
+    """For `kubeconfig`."""
+    context: str | None = None
+    """Of the kubeconfig; default: its current one."""
+    server: str | None = None
+    """As https://kubernetes:6443; for `token`, `password` and `client-certificate`."""
+    certificate_authority: Reference | None = None
+    """PEM text of the CA that signed the server's certificate."""
+    ca_file: Path | None = None
+    """Or the file that holds it."""
+    token: Reference | None = None
+    """For `token`."""
+    username: Reference | None = None
+    """For `password`."""
+    password: Reference | None = None
+    """For `password`."""
+    client_certificate: Reference | None = None
+    """For `client-certificate`; PEM text."""
+    client_key: Reference | None = None
+    """Goes with `client_certificate`."""
+    insecure: bool = False
+    """Don't verify the server's certificate. Anybody on the way can then read the credentials."""
+
+    @model_validator(mode="after")
+    def _method_has_its_keys(self) -> Self:
+        _require(
+            self,
+            self.method,
+            {
+                "kubeconfig": ("kubeconfig_file",),
+                "token": ("server", "token"),
+                "password": ("server", "username", "password"),
+                "client-certificate": ("server", "client_certificate", "client_key"),
+            },
+        )
+        require_safe_url("server", self.server, allow_plaintext=False)
+        return self

@@ -1,0 +1,73 @@
+"""The one way to speak HTTP with `requests`, for SDKs and for services without one.
+
+What is asked and what answers mean is not known here.
+"""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+"""For one piece of an answer; a slow reader's own time does not count."""
+
+RequestException = requests.RequestException
+Response = requests.Response
+
+
+class HttpSession(requests.Session):
+    """A session that does what it is told and nothing else. Safe for concurrent threads.
+
+    It follows no redirect, takes proxies from the environment, but neither passwords from a .netrc
+    nor, as ``requests`` does, a CA from REQUESTS_CA_BUNDLE in place of the one it was given. Keeps
+    up to *pool* connections open to each host.
+    """
+
+    def __init__(self, *, ca_file: Path | None = None, pool: int = 16) -> None:
+        super().__init__()
+        self.trust_env = False
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if ca_file is not None:
+            context.load_verify_locations(ca_file)
+        self.mount("https://", _Adapter(context, pool))
+        self.mount("http://", _Adapter(context, pool))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Answer that there is none, so that a 3xx is an answer like any other."""
+
+    def merge_environment_settings(
+        self,
+        url: str | bytes | None,
+        proxies: Any,
+        stream: bool | None,
+        verify: Any,
+        cert: Any,
+    ) -> Any:
+        """Add the proxies of the environment, and nothing more of it."""
+        found: Mapping[str, str] = get_environ_proxies(str(url))
+        merged = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {**merged, "proxies": {**found, **(proxies or {})}}
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send with bounds of time, where the caller gives none."""
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
+        return super().send(request, **kwargs)
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, context: ssl.SSLContext, pool: int) -> None:
+        self._context = context
+        super().__init__(pool_connections=pool, pool_maxsize=pool)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
