@@ -46,6 +46,10 @@ class ArtifactStores:
         wanted = self.by_name(name)
         return next(root for root, store in self._rooted if store is wanted)
 
+    def roots(self) -> list[ArtifactUri]:
+        """Return the roots of all stores, in no particular order."""
+        return [root for root, _ in self._rooted]
+
     def __iter__(self) -> Iterator[ArtifactStore]:
         """Go through the stores in the order of the configuration."""
         return iter(self._in_order)

@@ -10,8 +10,8 @@ from agent.artifact_uri import MAX_URI_CHARACTERS
 from agent.artifacts.base import Entry, Page
 from agent.artifacts.paging import Position
 from agent.guard.policy import PolicyRequest
-from agent.jobs.fetch_artifact import artifact_uri
 from agent.jobs.kind import Kind, Parameters, Ticket, Tools
+from agent.jobs.naming import Place, locate, parse_uri
 from agent.jobs.outputs import Output, Result
 
 NAME = "list-artifacts"
@@ -27,8 +27,8 @@ class ListArtifacts(Parameters):
     page_token: Annotated[str, Field(max_length=8192)] | None = None
 
 
-def _asks(params: ListArtifacts, _: Tools) -> PolicyRequest:
-    return PolicyRequest(NAME, artifact=artifact_uri(params.uri))
+def _asks(params: ListArtifacts, tools: Tools) -> PolicyRequest:
+    return PolicyRequest(NAME, artifact=parse_uri(params.uri, tools.artifacts))
 
 
 async def _run(params: ListArtifacts, tools: Tools, _: Ticket) -> AsyncGenerator[Output]:
@@ -37,9 +37,10 @@ async def _run(params: ListArtifacts, tools: Tools, _: Ticket) -> AsyncGenerator
     Pages without anything to show are passed over, and a token is only ever made of an entry that
     is shown: it holds that entry's name.
     """
+    place = await locate(parse_uri(params.uri, tools.artifacts), NAME, tools)
     token, shown = params.page_token, []
     while True:
-        page = await _fitting(params, tools, token)
+        page = await _fitting(place, params.page_size, token)
         shown = [entry for entry in page.entries if _visible(entry, tools)]
         if shown or page.next_token is None:
             break
@@ -48,14 +49,12 @@ async def _run(params: ListArtifacts, tools: Tools, _: Ticket) -> AsyncGenerator
     yield Result({"entries": [_entry(entry) for entry in shown], "next_page_token": more})
 
 
-async def _fitting(params: ListArtifacts, tools: Tools, token: str | None) -> Page:
+async def _fitting(place: Place, page_size: int, token: str | None) -> Page:
     """Return the next page; one of long names is halved until it fits into a message."""
-    uri, page_size = artifact_uri(params.uri), params.page_size
-    store = tools.artifacts.find(uri)
-    page = await store.list(uri, page_size=page_size, page_token=token)
+    page = await place.store.list(place.uri, page_size=page_size, page_token=token)
     while _characters(page) > LONGEST_PAGE and page_size > 1:
         page_size //= 2
-        page = await store.list(uri, page_size=page_size, page_token=token)
+        page = await place.store.list(place.uri, page_size=page_size, page_token=token)
     return page
 
 

@@ -1,0 +1,92 @@
+"""Which artifact a job names, and where its bytes are. Reading them is the kinds' part."""
+
+from dataclasses import dataclass
+
+from agent.artifact_uri import ArtifactUri
+from agent.artifacts.base import ArtifactStore, Catalog
+from agent.artifacts.stores import ArtifactStores
+from agent.errors import BadParameters, NotFound, PolicyDenied, Unsupported
+from agent.guard.policy import PolicyRequest
+from agent.jobs.kind import Tools
+from agent.telemetry.logs import get_logger
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes are; *max_bytes* is the policy's limit for this very place."""
+
+    uri: ArtifactUri
+    store: ArtifactStore
+    max_bytes: int | None = None
+
+
+def parse_uri(text: str, artifacts: ArtifactStores) -> ArtifactUri:
+    """Return the normal form of a job's URI; MLflow's own ``runs:/`` and ``models:/`` are known.
+
+    Raises:
+        BadParameters: It is no URI.
+        Unsupported: It is one of MLflow's, and there is not exactly one MLflow server.
+    """
+    for kind in ("runs", "models"):
+        if text.startswith(f"{kind}:/") and not text.startswith(f"{kind}://"):
+            return _parsed(f"{only(artifacts, 'mlflow')}/{kind}/{text.partition(':/')[2]}")
+    return _parsed(text)
+
+
+def only(artifacts: ArtifactStores, scheme: str) -> ArtifactUri:
+    """Return the root of the one store of *scheme*, for a job that names an artifact by its id.
+
+    Raises:
+        Unsupported: There is none, or more than one.
+    """
+    roots = [root for root in artifacts.roots() if root.scheme == scheme]
+    if len(roots) != 1:
+        found = "no store" if not roots else "more than one store"
+        raise Unsupported(f"{found} of {scheme}:// is configured; name the artifact by its uri")
+    return roots[0]
+
+
+def below(root: ArtifactUri, *parts: str | None) -> ArtifactUri:
+    """Return the URI of *parts* below *root*; each may be a path, and None is left out.
+
+    Raises:
+        BadParameters: They are no path.
+    """
+    return _parsed("/".join([str(root), *(part.strip("/") for part in parts if part)]))
+
+
+async def locate(uri: ArtifactUri, kind: str, tools: Tools) -> Place:
+    """Return where the bytes of *uri* are, which the policy has allowed for *kind*.
+
+    A catalog's answer was written by whoever may write to the catalog. So the policy decides about
+    it too, and only a configured store reads it; whether it is outside of all stores or denied
+    looks the same to the control plane.
+
+    Raises:
+        NotFound: No store holds it, or the catalog does not know it.
+        PolicyDenied: The policy does not allow *kind* where the bytes are.
+    """
+    store = tools.artifacts.find(uri)
+    if not isinstance(store, Catalog):
+        return Place(uri, store)
+    real = await store.locate(uri)
+    if real == uri:
+        return Place(uri, store)
+    log.info("artifact.located", store=store.name, uri=str(uri), at=str(real))
+    decision = tools.decide(PolicyRequest(kind, artifact=real))
+    if not decision.allowed:
+        raise PolicyDenied(detail=f"{uri} is at {real}: {decision.why}")
+    try:
+        return Place(real, tools.artifacts.find(real), decision.max_bytes)
+    except NotFound:
+        detail = f"{uri} is at {real}, which no configured store contains"
+        raise PolicyDenied(detail=detail) from None
+
+
+def _parsed(text: str) -> ArtifactUri:
+    try:
+        return ArtifactUri.parse(text)
+    except ValueError as exc:
+        raise BadParameters(f"uri: {exc}") from None
