@@ -21,7 +21,7 @@ class Part(BaseModel):
 
 def _reference_schema(schema: dict[str, Any]) -> None:
     schema.clear()
-    schema.update(type="string", pattern=r"^secret://[^/]+/[^#\s]+(#\S+)?$")
+    schema.update(type="string", pattern=r"^secret://[^/]+/[^?#\s]+(\?version=[^?&#\s]+)?(#\S+)?$")
 
 
 Reference = Annotated[

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.errors import CredentialUnavailable
 from agent.secret import Secret
 
 
@@ -21,12 +22,14 @@ class SecretValue:
 class SecretStore(Protocol):
     """A place where the customer keeps secrets. Safe for concurrent calls."""
 
-    async def read(self, path: str) -> SecretValue:
-        """Return what stands under *path* now; waits, and tries a bounded number of times.
+    async def read(self, path: str, version: str | None = None) -> SecretValue:
+        """Return what stands under *path* now, or stood there as *version*.
+
+        Waits, and tries a bounded number of times.
 
         Raises:
-            CredentialUnavailable: The store is down or sealed, refuses, or has nothing there;
-                `detail` says which, never the value.
+            CredentialUnavailable: The store is down or sealed, refuses, has nothing there, or has
+                no (such) version; `detail` says which, never the value.
         """
 
     def forget(self, path: str) -> None:
@@ -41,3 +44,13 @@ class SecretStore(Protocol):
 
     async def close(self) -> None:
         """End renewals and connections; idempotent."""
+
+
+def refuse_version(version: str | None) -> None:
+    """Refuse any *version*, for a store that has none.
+
+    Raises:
+        CredentialUnavailable: One was asked for.
+    """
+    if version is not None:
+        raise CredentialUnavailable(detail=f"this store has no versions, and {version!r} was asked")

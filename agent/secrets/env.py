@@ -7,7 +7,7 @@ import os
 import re
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import SecretValue
+from agent.secrets.base import SecretValue, refuse_version
 from agent.secrets.fields import text_fields
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -19,7 +19,8 @@ class EnvSecretStore:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
-    async def read(self, path: str) -> SecretValue:
+    async def read(self, path: str, version: str | None = None) -> SecretValue:
+        refuse_version(version)
         name = self._prefix + path
         if not _NAME.fullmatch(path):
             raise CredentialUnavailable(detail=f"{name!r} is not the name of a variable")

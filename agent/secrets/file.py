@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import SecretValue
+from agent.secrets.base import SecretValue, refuse_version
 from agent.secrets.beneath import open_beneath
 from agent.secrets.fields import text_fields
 
@@ -23,7 +23,8 @@ class FileSecretStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    async def read(self, path: str) -> SecretValue:
+    async def read(self, path: str, version: str | None = None) -> SecretValue:
+        refuse_version(version)
         return SecretValue(text_fields(await asyncio.to_thread(self._text, path)))
 
     async def check(self) -> str:

@@ -22,7 +22,8 @@ log = get_logger()
 _MARGIN = 60.0
 _MARGIN_SHARE = 0.2
 
-_Place = tuple[str, str]
+_Place = tuple[str, str, str | None]
+"""A store, a path and a version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class SecretResolver:
         Raises:
             CredentialUnavailable: As for `resolve`.
         """
-        places = dict.fromkeys((reference.store, reference.path) for reference in references)
+        places = dict.fromkeys(map(_place, references))
         entries = {place: await self._entry(place) for place in places}
         secrets = tuple(self._chosen(entries, reference) for reference in references)
         for reference in references:
@@ -91,7 +92,7 @@ class SecretResolver:
 
     def invalidate(self, reference: SecretReference) -> None:
         """Read the path of *reference* again at its next use; idempotent."""
-        place = (reference.store, reference.path)
+        place = _place(reference)
         self._invalidations += 1
         self._kept.pop(place, None)
         self._flights.forget(place)
@@ -124,11 +125,11 @@ class SecretResolver:
         return await self._flights.run(place, lambda: self._read(place))
 
     async def _read(self, place: _Place) -> _Entry:
-        name, path = place
+        name, path, version = place
         opened = self._opened(name)
         invalidations, started = self._invalidations, self._clock()
         try:
-            value = await opened.store.read(path)
+            value = await opened.store.read(path, version)
         except CredentialUnavailable as failure:
             metrics.credential_resolutions.labels(opened.kind, "failed").inc()
             log.warning("secret.unavailable", store=name, path=path, detail=failure.detail)
@@ -146,7 +147,7 @@ class SecretResolver:
         return self._stores[name]
 
     def _chosen(self, entries: Mapping[_Place, _Entry], reference: SecretReference) -> Secret:
-        entry = entries[reference.store, reference.path]
+        entry = entries[_place(reference)]
         name = _field_name(entry.value, reference)
         secret = entry.value.fields[name]
         if name not in entry.registered:
@@ -157,6 +158,10 @@ class SecretResolver:
     def _soonest(self, entries: Iterable[_Entry]) -> float | None:
         ends = [entry.expires_at for entry in entries if entry.expires_at is not None]
         return max(min(ends) - self._clock(), 0.0) if ends else None
+
+
+def _place(reference: SecretReference) -> _Place:
+    return reference.store, reference.path, reference.version
 
 
 def _entry(value: SecretValue, started: float, cache: float) -> _Entry:

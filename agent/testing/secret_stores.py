@@ -19,7 +19,8 @@ class Case:
 
     *hidden* are the values of the store's own login, which no error may show. *unreachable* is the
     same store where nothing answers, *refused* with a login that its server refuses; None where
-    there is no such thing.
+    there is no such thing. *version* names the version that stands there now; None where the store
+    has no versions.
     """
 
     store: SecretStore
@@ -28,6 +29,7 @@ class Case:
     hidden: Sequence[str] = ()
     unreachable: SecretStore | None = None
     refused: SecretStore | None = None
+    version: Callable[[], str] | None = None
 
 
 class SecretStoreContract:
@@ -51,6 +53,25 @@ class SecretStoreContract:
         case.put("rotated")
 
         assert "rotated" == (await case.store.read(case.path)).fields["key"].reveal()
+
+    async def test_a_version_stays_and_a_store_without_versions_says_so(self, case: Case) -> None:
+        if case.version is None:
+            with pytest.raises(CredentialUnavailable) as failure:
+                await case.store.read(case.path, "1")
+            assert "no versions" in str(failure.value.detail)
+            return
+        old = case.version()
+
+        case.put("rotated")
+
+        assert VALUE == (await case.store.read(case.path, old)).fields["key"].reveal()
+        assert "rotated" == (await case.store.read(case.path)).fields["key"].reveal()
+
+    async def test_a_version_that_is_missing_is_unavailable(self, case: Case) -> None:
+        with pytest.raises(CredentialUnavailable) as failure:
+            await case.store.read(case.path, "987654321")
+
+        assert failure.value.detail
 
     async def test_concurrent_readings_do_not_disturb_each_other(self, case: Case) -> None:
         values = await asyncio.gather(*(case.store.read(case.path) for _ in range(40)))

@@ -12,6 +12,7 @@ class MemorySecretStore:
 
     def __init__(self, contents: dict[str, dict[str, str]] | None = None) -> None:
         self.contents = contents or {}
+        self.versions: dict[tuple[str, str], dict[str, str]] = {}
         self.expires_in: float | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -19,9 +20,9 @@ class MemorySecretStore:
         self.forgotten: list[str] = []
         self.closed = False
 
-    async def read(self, path: str) -> SecretValue:
+    async def read(self, path: str, version: str | None = None) -> SecretValue:
         self.reads += 1
-        fields = self.contents.get(path)
+        fields = self.versions.get((path, version)) if version else self.contents.get(path)
         await self.gate.wait()
         if fields is None:
             raise CredentialUnavailable(detail=f"nothing at {path}")

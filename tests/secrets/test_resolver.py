@@ -73,6 +73,15 @@ async def test_a_value_is_read_again_when_its_time_in_the_cache_is_over(resolver
     assert "second" == (await resolver.resolve(KEY)).reveal()
 
 
+async def test_versions_of_one_path_are_kept_apart(resolver, store):
+    store.versions["ml/s3", "1"] = {"key": "zeroth"}
+    old = KEY.model_copy(update={"version": "1"})
+
+    values = [(await resolver.resolve(one)).reveal() for one in (KEY, old, KEY, old)]
+
+    assert (["first", "zeroth"] * 2, 2) == (values, store.reads)
+
+
 @pytest.mark.parametrize(("lease", "kept"), [(3600.0, 3540.0), (10.0, 8.0)])
 async def test_a_leased_value_is_read_again_shortly_before_its_end(
     resolver, store, clock, lease, kept

@@ -1,7 +1,7 @@
 """Secrets in a KV engine of Vault, version 1 or 2. Leases are not known here."""
 
 from agent.errors import CredentialUnavailable
-from agent.secrets.base import SecretValue
+from agent.secrets.base import SecretValue, refuse_version
 from agent.secrets.fields import object_fields
 from agent.secrets.vault.answers import Answer, section, text
 from agent.secrets.vault.server import VaultDenied, api_path
@@ -16,16 +16,17 @@ class KeyValue:
         self._mount = mount
         self._version = version
 
-    async def read(self, path: str) -> SecretValue:
-        """Return the fields of the newest version at *path*.
+    async def read(self, path: str, version: str | None) -> SecretValue:
+        """Return the fields at *path*, those of the newest version where none is named.
 
         Raises:
-            CredentialUnavailable: As `VaultSession.ask`.
+            CredentialUnavailable: The engine has no (such) version, or as `VaultSession.ask`.
         """
         if await self.version() == 1:
+            refuse_version(version)
             answer = await self._get(self._mount, path)
             return SecretValue(object_fields(section(answer, "data")))
-        answer = await self._get(self._mount, "data", path)
+        answer = await self._get(self._mount, "data", path, version=_number(version))
         return SecretValue(object_fields(section(answer, "data", "data")))
 
     async def version(self) -> int:
@@ -54,6 +55,16 @@ class KeyValue:
             raise CredentialUnavailable(detail=f"{self._mount} is a {engine} engine; {advice}")
         return 2 if (info.get("options") or {}).get("version") == "2" else 1
 
-    async def _get(self, *parts: str) -> Answer:
+    async def _get(self, *parts: str, version: int | None = None) -> Answer:
         path = api_path(*parts)
-        return (await self._session.ask(lambda client: client.adapter.get(path)))[0]
+        question = {} if version is None else {"version": version}
+        asked = self._session.ask(lambda client: client.adapter.get(path, params=question))
+        return (await asked)[0]
+
+
+def _number(version: str | None) -> int | None:
+    if version is None:
+        return None
+    if not version.isdecimal() or int(version) == 0:  # 0 is Vault's word for the newest
+        raise CredentialUnavailable(detail=f"{version!r} is no version; Vault counts 1, 2, 3")
+    return int(version)

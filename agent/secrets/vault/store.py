@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from tenacity.wait import wait_random_exponential
 
 from agent.secret import Secret
-from agent.secrets.base import SecretValue
+from agent.secrets.base import SecretValue, refuse_version
 from agent.secrets.vault.dynamic import DynamicSecrets
 from agent.secrets.vault.key_value import KeyValue
 from agent.secrets.vault.login import Login
@@ -51,9 +51,12 @@ class VaultSecretStore:
             self._kv = KeyValue(self._session, mount, _VERSIONS[engine])
         self._mount = mount
 
-    async def read(self, path: str) -> SecretValue:
-        engine = self._dynamic if self._kv is None else self._kv
-        return await _patiently(lambda: engine.read(path))
+    async def read(self, path: str, version: str | None = None) -> SecretValue:
+        if self._kv is None:
+            refuse_version(version)
+            return await _patiently(lambda: self._dynamic.read(path))
+        kv = self._kv
+        return await _patiently(lambda: kv.read(path, version))
 
     async def check(self) -> str:
         token = await _patiently(self._session.token)

@@ -26,10 +26,11 @@ class TestSecretStore(SecretStoreContract):
 
 @pytest.fixture(params=["vault-kv1", "vault-kv2", "file", "env"])
 async def case(request, tmp_path, monkeypatch):
+    version = None
     if request.param.startswith("vault"):
         client, address = request.getfixturevalue("vault")
         monkeypatch.setenv("VAULT_TOKEN", ROOT_TOKEN)
-        configured, path, put = _vault(request.param, client, address)
+        configured, path, put, version = _vault(request.param, client, address)
     elif request.param == "file":
         configured, path = FileSecretStore(type="file", root=tmp_path), "s3"
         put = lambda value: (tmp_path / "s3").write_text(f'{{"key": "{value}"}}')  # noqa: E731
@@ -38,7 +39,7 @@ async def case(request, tmp_path, monkeypatch):
         put = lambda value: monkeypatch.setenv("ML_S3", f'{{"key": "{value}"}}')  # noqa: E731
     resolver = open_secret_stores({"it": configured}, on_secret=lambda _: None)
     put(VALUE)
-    yield Case(resolver._stores["it"].store, path, put, hidden=[ROOT_TOKEN])
+    yield Case(resolver._stores["it"].store, path, put, hidden=[ROOT_TOKEN], version=version)
     await resolver.close()
 
 
@@ -50,6 +51,10 @@ def _vault(kind, client, address):
     def put(value: str) -> None:
         kv.create_or_update_secret(path, {"key": value}, mount_point=mount)
 
+    def version() -> str:
+        metadata = kv.read_secret_metadata(path, mount_point=mount)
+        return str(metadata["data"]["current_version"])
+
     auth = {"method": "token"}
     configured = VaultSecretStore(type="vault", address=address, mount=mount, auth=auth)
-    return configured, path, put
+    return configured, path, put, None if old else version

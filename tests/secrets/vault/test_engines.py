@@ -65,3 +65,23 @@ async def test_a_namespace_is_a_world_of_its_own(open_store, openbao, root, monk
     value = await open_store(namespace="team").read("x")
 
     assert "inside" == value.fields["key"].reveal()
+
+
+@pytest.mark.parametrize("version", ["0", "latest", "-1", "1.0"])
+async def test_a_version_is_a_number_from_one(open_store, secret, version):
+    with pytest.raises(CredentialUnavailable) as failure:
+        await open_store().read(secret, version)
+
+    assert "is no version; Vault counts 1, 2, 3" in failure.value.detail
+
+
+async def test_a_destroyed_version_is_missing_while_another_stays(open_store, root, secret):
+    root.secrets.kv.v2.create_or_update_secret(secret, {"key": "second"})
+    root.secrets.kv.v2.destroy_secret_versions(secret, versions=[1])
+    store = open_store()
+
+    with pytest.raises(CredentialUnavailable) as failure:
+        await store.read(secret, "1")
+
+    assert "there is nothing at" in failure.value.detail
+    assert "second" == (await store.read(secret, "2")).fields["key"].reveal()
