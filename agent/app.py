@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import structlog
 
-from agent import hardening
+from agent import egress, hardening
 from agent.config.load import Loaded
 from agent.config.settings import Settings
 from agent.errors import LinkRefused, Unreachable, UsageError
@@ -52,6 +52,7 @@ async def run(loaded: Loaded, reload: Callable[[], Loaded]) -> None:
     """
     hardening.forbid_inspection()
     hardening.keep_buffers_mapped()
+    egress.guard()
     metrics.build_info.labels(VERSION, platform.python_version()).set(1)
     async with AsyncExitStack() as stack:
         daemon = Daemon(loaded, reload, stack)

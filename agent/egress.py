@@ -2,8 +2,8 @@
 
 They hand credentials of the host to whoever asks, so that a redirect, a name that resolves
 anew, or an end point in disguise must not lead there. What decides is the address that is connected
-to, not a text. Only the sockets of Python can be watched: what connects below it, as obstore does,
-has guards of its own.
+to, not a text. Only the sockets of Python can be watched: what connects below it, as obstore and
+libuv do, has guards of its own, or goes nowhere but where the configuration says.
 """
 
 import errno

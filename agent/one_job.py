@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from agent import egress
 from agent.app import counted
 from agent.artifact_uri import ArtifactUri
 from agent.config.settings import Settings
@@ -43,6 +44,7 @@ async def execute(settings: Settings, job: dict[str, Any], sink: BinaryIO) -> di
         UsageError: *job* is no job, or the configuration can't be used.
     """
     asked = _job(job)
+    egress.guard()
     redactor = Redactor()
     shape = settings.telemetry.log
     logs.configure(shape.level, shape.format, counted(redactor, "log"))

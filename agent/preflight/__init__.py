@@ -5,6 +5,7 @@ It changes nothing anywhere.
 
 import asyncio
 
+from agent import egress
 from agent.config.load import Loaded
 from agent.preflight.connection import connection_rows
 from agent.preflight.host import disk, files, identity, state_directory
@@ -19,6 +20,7 @@ async def preflight(loaded: Loaded) -> list[Row]:
     All of it runs at once, each with a bound of its own, and a failure stops nothing else.
     """
     settings = loaded.settings
+    egress.guard()
     route = route_to(settings.control_plane)
     dns, connection, parts, who = await asyncio.gather(
         bounded("dns", dns_row(route), advice="look at this host's resolver"),
