@@ -52,7 +52,7 @@ class HttpSession(requests.Session):
         """Add the proxies of the environment, and nothing more of it."""
         found: Mapping[str, str] = get_environ_proxies(str(url))
         merged = super().merge_environment_settings(url, proxies, stream, verify, cert)
-        return {**merged, "proxies": {**found, **(proxies or {})}}
+        return {**merged, "proxies": {**found, **merged["proxies"]}}
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send with bounds of time, where the caller gives none."""
