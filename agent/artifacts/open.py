@@ -36,7 +36,8 @@ def open_artifact_stores(
         [
             (store.root, _factory(store)(store, _connector(store, connectors), block_bytes))
             for store in stores
-        ]
+        ],
+        connectors={store.name: store.connector for store in stores if store.connector},
     )
 
 

@@ -1,6 +1,6 @@
 """All configured artifact stores, found by what they hold. How a store is made is `open`'s part."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.base import ArtifactStore
@@ -8,9 +8,18 @@ from agent.errors import NotFound
 
 
 class ArtifactStores:
-    """Finds the store of a URI; of nested roots the longest wins, whatever the order given."""
+    """Finds the store of a URI; of nested roots the longest wins, whatever the order given.
 
-    def __init__(self, rooted: Sequence[tuple[ArtifactUri, ArtifactStore]]) -> None:
+    *connectors* holds, by the name of a store, the name of the connector that it reads with.
+    """
+
+    def __init__(
+        self,
+        rooted: Sequence[tuple[ArtifactUri, ArtifactStore]],
+        *,
+        connectors: Mapping[str, str] | None = None,
+    ) -> None:
+        self._connectors = dict(connectors or {})
         self._rooted = sorted(rooted, key=lambda pair: len(pair[0].segments), reverse=True)
         self._in_order = [store for _, store in rooted]
 
@@ -45,6 +54,10 @@ class ArtifactStores:
         """
         wanted = self.by_name(name)
         return next(root for root, store in self._rooted if store is wanted)
+
+    def connector_of(self, name: str) -> str | None:
+        """Return the name of the connector that the store called *name* reads with, if any."""
+        return self._connectors.get(name)
 
     def roots(self) -> list[ArtifactUri]:
         """Return the roots of all stores, in no particular order."""

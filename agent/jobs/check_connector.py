@@ -45,12 +45,18 @@ def _asks(params: CheckConnector, tools: Tools) -> PolicyRequest:
 
 
 async def _run(params: CheckConnector, tools: Tools, _: Ticket) -> AsyncGenerator[Output]:
-    """Yield ok; a credential that does not work is a failed job with its reason."""
+    """Yield ok and who we are there; what does not work is a failed job with its reason.
+
+    A store that needs no login has no identity.
+    """
+    name = params.connector
     if params.artifact_store is not None:
         await tools.artifacts.by_name(params.artifact_store).check()
+        name = tools.artifacts.connector_of(params.artifact_store)
+    if name is None:
         yield Result({"ok": True, "identity": None, "expires_at": None})
         return
-    identity = await _connector(params.connector or "", tools).identity()
+    identity = await _connector(name, tools).identity()
     expires: JsonValue = identity.expires_at.isoformat() if identity.expires_at else None
     yield Result({"ok": True, "identity": identity.name, "expires_at": expires})
 
