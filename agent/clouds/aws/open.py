@@ -1,21 +1,22 @@
 """Builds logins to AWS from settings."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import assert_never
 
 from agent.artifact_uri import ArtifactUri
-from agent.clouds.aws.login import (
-    AssumedRole,
-    AwsLogin,
-    HostKey,
-    Method,
-    SessionToken,
-    StoredKey,
-)
-from agent.clouds.aws.sts import Endpoint, Role, Sts
+from agent.clouds.aws.boto import Endpoint
+from agent.clouds.aws.login import AwsLogin, Method
+from agent.clouds.aws.methods import Exchanged, HostKey, StoredKey, WebIdentity
+from agent.clouds.aws.narrowing import reading_policy
+from agent.clouds.aws.sts import Policy, Sts, Wanted, compact
 from agent.clouds.base import SecretSource
 from agent.config import clouds as config
 from agent.errors import UsageError
+
+_NARROWED = ("iam-role", "web-identity", "federation-token")
+_POLICY_LIMIT = 2048
+"""Characters that STS takes."""
 
 
 def open_aws_login(
@@ -23,25 +24,50 @@ def open_aws_login(
     aws: config.AwsLogin,
     secrets: SecretSource,
     *,
-    readable: Sequence[ArtifactUri] = (),  # noqa: ARG001  # narrowing comes with the AWS work
+    readable: Sequence[ArtifactUri] = (),
 ) -> AwsLogin:
-    """Return the login that *aws* describes, narrowed to *readable*; does no I/O, loads no SDK."""
+    """Return the login that *aws* describes; does no I/O, loads no SDK.
+
+    Without a policy of their own, sessions of the methods that take one may read *readable*, as far
+    as it is in S3, and nothing else; where that is nothing, they may what the role may. *name* is
+    for logs and the metric of the expiry, and unlike all others: of a secret store's login it is
+    "secret store NAME", which no connector can be called.
+
+    Raises:
+        UsageError: The method needs a policy and has none, or the policy is too long for STS.
+    """
     endpoint = Endpoint(aws.region, aws.endpoint_url, aws.sts_endpoint_url, aws.ca_file)
     sts = Sts(endpoint)
-    return AwsLogin(name, _method(name, aws, secrets, sts), sts)
+    return AwsLogin(name, _method(name, aws, secrets, sts, readable), sts)
 
 
-def _method(name: str, aws: config.AwsLogin, secrets: SecretSource, sts: Sts) -> Method:
+def _method(
+    name: str,
+    aws: config.AwsLogin,
+    secrets: SecretSource,
+    sts: Sts,
+    readable: Sequence[ArtifactUri],
+) -> Method:
     key = _key(aws, secrets, sts.endpoint)
+    wanted = Wanted(
+        session_name=aws.session_name,
+        seconds=aws.duration,
+        role=aws.role_arn,
+        external_id=aws.external_id,
+        policy=_policy(name, aws, readable),
+    )
     match aws.method:
         case "secret-key" | "sts-token" | "implicit":
             return key
         case "session-token":
-            return SessionToken(secrets, key, sts, seconds=aws.duration)
+            return Exchanged(secrets, key, lambda used: sts.session_token(used, wanted))
         case "iam-role":
-            return AssumedRole(secrets, key, sts, _role(aws))
-        case "federation-token" | "web-identity":
-            raise UsageError(f"{name}: method {aws.method} is not there yet")
+            return Exchanged(secrets, key, lambda used: sts.assume_role(used, wanted))
+        case "federation-token":
+            return Exchanged(secrets, key, lambda used: sts.federation_token(used, wanted))
+        case "web-identity":
+            token_file = aws.web_identity_token_file or Path()
+            return WebIdentity(secrets, token_file, sts, wanted)
     assert_never(aws.method)
 
 
@@ -53,11 +79,33 @@ def _key(aws: config.AwsLogin, secrets: SecretSource, endpoint: Endpoint) -> Met
     return StoredKey(secrets, given, endpoint)
 
 
-def _role(aws: config.AwsLogin) -> Role:
-    return Role(
-        arn=aws.role_arn or "",
-        session_name=aws.session_name,
-        duration=aws.duration,
-        external_id=aws.external_id,
-        session_policy=aws.session_policy,
-    )
+def _policy(name: str, aws: config.AwsLogin, readable: Sequence[ArtifactUri]) -> Policy | None:
+    if aws.method not in _NARROWED:
+        return None
+    places = [place for place in readable if place.scheme == "s3"]
+    policy: Policy | None = aws.session_policy
+    if policy is None and places:
+        policy = reading_policy(places, partition=_partition(aws))
+    if policy is None and aws.method == "federation-token":
+        raise UsageError(
+            f"AWS login of {name}: method federation-token needs session_policy, since without a "
+            "policy AWS lets its token do nothing; for a connector of artifact stores it is made"
+        )
+    if policy is not None and (length := len(compact(policy))) > _POLICY_LIMIT:
+        raise UsageError(
+            f"AWS login of {name}: the session policy has {length} characters, and STS takes "
+            f"{_POLICY_LIMIT}; use several connectors for these artifact stores, or set a "
+            "shorter session_policy"
+        )
+    return policy
+
+
+def _partition(aws: config.AwsLogin) -> str:
+    """Return AWS's word for its clouds apart: that of the role, or of the region."""
+    if aws.role_arn is not None and aws.role_arn.startswith("arn:"):
+        return aws.role_arn.split(":")[1]
+    region = aws.region or ""
+    for beginning, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
+        if region.startswith(beginning):
+            return partition
+    return "aws"

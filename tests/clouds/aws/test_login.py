@@ -158,7 +158,7 @@ async def test_a_role_is_asked_for_with_all_that_is_configured(connect, sts):
     assert (role["role_arn"], "ml", "customer-7", "900") == tuple(
         request[key] for key in ("RoleArn", "RoleSessionName", "ExternalId", "DurationSeconds")
     )
-    assert '{"Version": "2012-10-17", "Statement": []}' == request["Policy"]
+    assert '{"Version":"2012-10-17","Statement":[]}' == request["Policy"]
 
 
 async def test_the_log_names_the_connector_whose_credentials_were_refused(connect, sts):
