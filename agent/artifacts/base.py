@@ -105,12 +105,24 @@ class ArtifactStore(Protocol):
         """Free connections; idempotent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a catalog says that an artifact is, which may be a directory.
+
+    *beside* are files in it that are not the artifact's own, such as previews that were stored
+    with it.
+    """
+
+    uri: ArtifactUri
+    beside: frozenset[ArtifactUri] = frozenset()
+
+
 @runtime_checkable
 class Catalog(Protocol):
     """A store that knows where artifacts are, and need not hold their bytes itself."""
 
-    async def locate(self, uri: ArtifactUri) -> ArtifactUri:
-        """Return where the bytes of *uri* are: *uri* itself, or a URI of another store.
+    async def locate(self, uri: ArtifactUri) -> Located:
+        """Return where the bytes of *uri* are: at *uri* itself, or at a URI of another store.
 
         What comes back was written by whoever may write to the catalog: the caller asks the policy
         about it again, and reads it only through a store of the configuration.

@@ -12,7 +12,7 @@ from agent.artifacts.base import Artifact, ByteRange
 from agent.errors import Changed, TooLarge, Truncated
 from agent.guard.policy import PolicyRequest
 from agent.jobs.kind import Kind, Parameters, Ticket, Tools
-from agent.jobs.naming import below, locate, only, parse_uri
+from agent.jobs.naming import below, locate, only, parse_uri, the_one_file
 from agent.jobs.outputs import Content, Data, Output, Result
 
 NAME = "fetch-artifact"
@@ -75,6 +75,8 @@ def _asks(params: FetchArtifact, tools: Tools) -> PolicyRequest:
 async def _run(params: FetchArtifact, tools: Tools, ticket: Ticket) -> AsyncGenerator[Output]:
     """Yield the bytes that the receiver does not have yet, then the digest of all of them."""
     place = await locate(artifact_of(params, tools), NAME, tools)
+    if params.zenml_artifact_version is not None and params.path is None:
+        place = await the_one_file(place, NAME, tools)
     span = ByteRange(*params.range) if params.range else None
     async with place.store.open(place.uri, span=span, etag=ticket.etag) as artifact:
         size = _content_size(artifact.size, span)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.base import ArtifactStore, Catalog
+from agent.artifacts.base import ArtifactStore, Catalog, Located
 from agent.artifacts.stores import ArtifactStores
 from agent.errors import BadParameters, NotFound, PolicyDenied, Unsupported
 from agent.guard.policy import PolicyRequest
@@ -15,11 +15,15 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the bytes are; *max_bytes* is the policy's limit for this very place."""
+    """Where the bytes are; *max_bytes* is the policy's limit for this very place.
+
+    *beside* are files there that are not the artifact's own.
+    """
 
     uri: ArtifactUri
     store: ArtifactStore
     max_bytes: int | None = None
+    beside: frozenset[ArtifactUri] = frozenset()
 
 
 def parse_uri(text: str, artifacts: ArtifactStores) -> ArtifactUri:
@@ -71,18 +75,41 @@ async def locate(uri: ArtifactUri, kind: str, tools: Tools) -> Place:
     store = tools.artifacts.find(uri)
     if not isinstance(store, Catalog):
         return Place(uri, store)
-    real = await store.locate(uri)
-    if real == uri:
+    located = await store.locate(uri)
+    if located.uri == uri:
         return Place(uri, store)
-    log.info("artifact.located", store=store.name, uri=str(uri), at=str(real))
-    decision = tools.decide(PolicyRequest(kind, artifact=real))
-    if not decision.allowed:
-        raise PolicyDenied(detail=f"{uri} is at {real}: {decision.why}")
+    log.info("artifact.located", store=store.name, uri=str(uri), at=str(located.uri))
+    return _permitted(uri, located, kind, tools)
+
+
+async def the_one_file(place: Place, kind: str, tools: Tools) -> Place:
+    """Return *place*, or the one file in it when a catalog's artifact is a directory.
+
+    Raises:
+        BadParameters: It has several files of its own, and somebody has to say which.
+        PolicyDenied: The policy does not allow *kind* for that file.
+    """
     try:
-        return Place(real, tools.artifacts.find(real), decision.max_bytes)
+        page = await place.store.list(place.uri, page_size=1000, page_token=None)
     except NotFound:
-        detail = f"{uri} is at {real}, which no configured store contains"
+        return place
+    files = [entry.uri for entry in page.entries if entry.kind == "file"]
+    own = [file for file in files if file not in place.beside] or files
+    if len(own) != 1 or page.next_token is not None:
+        raise BadParameters("the artifact has more than one file; list it, and name one by path")
+    return _permitted(place.uri, Located(own[0]), kind, tools)
+
+
+def _permitted(uri: ArtifactUri, located: Located, kind: str, tools: Tools) -> Place:
+    decision = tools.decide(PolicyRequest(kind, artifact=located.uri))
+    if not decision.allowed:
+        raise PolicyDenied(detail=f"{uri} is at {located.uri}: {decision.why}")
+    try:
+        store = tools.artifacts.find(located.uri)
+    except NotFound:
+        detail = f"{uri} is at {located.uri}, which no configured store contains"
         raise PolicyDenied(detail=detail) from None
+    return Place(located.uri, store, decision.max_bytes, located.beside)
 
 
 def _parsed(text: str) -> ArtifactUri:

@@ -123,3 +123,32 @@ async def test_the_limit_of_the_real_place_holds(tmp_path):
 async def test_what_the_catalog_does_not_know_is_not_found(tmp_path):
     with pytest.raises(NotFound):
         await fetched(tools_of(tmp_path, {}), mlflow_run=RUN)
+
+
+@pytest.mark.parametrize("files", [["data.json"], ["data.json", "preview.html"], ["preview.html"]])
+async def test_a_version_with_one_file_of_its_own_is_that_file(tmp_path, files):
+    (tmp_path / "out").mkdir()
+    for name in files:
+        (tmp_path / "out" / name).write_text(name)
+    tools = tools_of(tmp_path, {VERSION: f"file://{tmp_path}/out"})
+
+    assert files[0].encode() == await fetched(tools, zenml_artifact_version=VERSION)
+
+
+async def test_of_several_files_one_has_to_be_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("a.json", "b.json"):
+        (tmp_path / "out" / name).write_text(name)
+    tools = tools_of(tmp_path, {VERSION: f"file://{tmp_path}/out"})
+
+    with pytest.raises(BadParameters, match="more than one file"):
+        await fetched(tools, zenml_artifact_version=VERSION)
+
+
+async def test_the_policy_is_asked_about_that_file_too(tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/key").write_text("not for the cloud")
+    tools = tools_of(tmp_path, {VERSION: f"file://{tmp_path}/secret"})
+
+    with pytest.raises(PolicyDenied):
+        await fetched(tools, zenml_artifact_version=VERSION)
