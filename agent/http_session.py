@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
@@ -17,24 +18,44 @@ READ_SECONDS = 60.0
 """For one piece of an answer; a slow reader's own time does not count."""
 
 RequestException = requests.RequestException
+SSLError = requests.exceptions.SSLError
 Response = requests.Response
+TransferError = urllib3.exceptions.HTTPError
+"""What reading from `Response.raw` raises, beside OSError."""
 
 
 class HttpSession(requests.Session):
     """A session that does what it is told and nothing else. Safe for concurrent threads.
 
     It follows no redirect, takes proxies from the environment, but neither passwords from a .netrc
-    nor, as ``requests`` does, a CA from REQUESTS_CA_BUNDLE in place of the one it was given. Keeps
-    up to *pool* connections open to each host.
+    nor, as ``requests`` does, a CA from REQUESTS_CA_BUNDLE in place of the one it was given. With
+    *only_ca_file* it trusts no other. Shows *certificate*, a certificate's file and its key's, to
+    a server that asks for one. Keeps up to *pool* connections open to each host.
+
+    Raises:
+        OSError: A file can't be read, or is not what it should be.
     """
 
-    def __init__(self, *, ca_file: Path | None = None, pool: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None = None,
+        only_ca_file: bool = False,
+        certificate: tuple[Path, Path] | None = None,
+        pool: int = 16,
+    ) -> None:
         super().__init__()
         self.trust_env = False
-        context = ssl.create_default_context()
+        if ca_file is not None and only_ca_file:
+            # What is named here is trusted in place of the CAs that ``requests`` brings along.
+            self.verify = str(ca_file)
+        context = ssl.create_default_context(cafile=ca_file if only_ca_file else None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if ca_file is not None:
             context.load_verify_locations(ca_file)
+        if certificate is not None:
+            # Without a passphrase of ours, OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(*certificate, password="")
         self.mount("https://", _Adapter(context, pool))
         self.mount("http://", _Adapter(context, pool))
 

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,10 +14,12 @@ from urllib.parse import quote
 from agent.errors import CredentialUnavailable
 from agent.secret import Secret
 from agent.secrets.vault.answers import Answer
+from agent.secrets.vault.connections import Connections
 
 if TYPE_CHECKING:
     from hvac import Client
-    from requests import Session
+
+    from agent.http_session import HttpSession
 
 _THREADS = 4
 _TIMEOUT = (3.0, 4.0)
@@ -31,7 +32,11 @@ class VaultDown(CredentialUnavailable):
     """Vault did not answer, is sealed, or failed inside; trying again may help."""
 
 
-class VaultDenied(CredentialUnavailable):
+class VaultRefused(CredentialUnavailable):
+    """Vault took the question for a wrong one, as it does with a login that it does not know."""
+
+
+class VaultDenied(VaultRefused):
     """Vault refused: the token is not valid any more, or its policy does not allow this."""
 
 
@@ -40,7 +45,7 @@ class VaultServer:
 
     def __init__(self, address: str, *, ca_file: Path | None, namespace: str | None) -> None:
         self.address = address.rstrip("/")
-        self._verify: str | bool = str(ca_file) if ca_file else True
+        self._connections = Connections(ca_file)
         self._namespace = namespace
         self._closed = False
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="vault")
@@ -51,6 +56,7 @@ class VaultServer:
         Raises:
             VaultDown: It may answer later.
             VaultDenied: It answered 401 or 403.
+            VaultRefused: It answered 400.
             CredentialUnavailable: It has nothing there, or the connection or the question is wrong.
         """
         if self._closed:
@@ -58,25 +64,26 @@ class VaultServer:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._ask, question, token)
 
+    def show_certificate(self, cert_file: Path, key_file: Path) -> None:
+        """Show the certificate that stands in these files from the next question on."""
+        self._connections.show(cert_file, key_file)
+
     def close(self) -> None:
         """Take no more questions; does not wait for those under way. Idempotent."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if "_session" in self.__dict__:
-            self._session.close()
-
-    @cached_property
-    def _session(self) -> "Session":
-        from requests import Session
-
-        # hvac hands the session's `verify` to each request, where it wins over REQUESTS_CA_BUNDLE.
-        session = Session()
-        session.verify = self._verify
-        return session
+        self._connections.close()
 
     def _ask(self, question: Question, token: Secret | None) -> Answer:
+        from agent.http_session import SSLError
+
+        session = self._connections.session()
         with _translated(self.address):
-            answer = question(self._client(token))
+            try:
+                answer = question(self._client(session, token))
+            except SSLError:
+                self._connections.drop(session)
+                raise
         if isinstance(answer, dict):
             return answer
         status = getattr(answer, "status_code", None)
@@ -86,7 +93,7 @@ class VaultServer:
             detail=f"{self.address} answered {status} instead of JSON{_REDIRECTED}"
         )
 
-    def _client(self, token: Secret | None) -> "Client":
+    def _client(self, session: "HttpSession", token: Secret | None) -> "Client":
         from hvac import Client
 
         # An empty token keeps hvac from looking for one in the environment and the home directory.
@@ -94,7 +101,7 @@ class VaultServer:
         return Client(
             url=self.address,
             token=token.reveal() if token else "",
-            session=self._session,
+            session=session,
             timeout=_TIMEOUT,  # type: ignore[arg-type]  # handed on to requests, which takes a pair
             allow_redirects=False,
             namespace=self._namespace,
@@ -121,7 +128,8 @@ def _translated(address: str) -> Iterator[None]:
     # Every cause is cut off: requests keeps the headers of the request, with the token, in its
     # errors.
     from hvac import exceptions as vault
-    from requests import exceptions as http
+
+    from agent.http_session import RequestException, SSLError
 
     try:
         yield
@@ -130,17 +138,13 @@ def _translated(address: str) -> Iterator[None]:
     except vault.InvalidPath as error:
         raise CredentialUnavailable(detail=f"there is nothing at {error.url}") from None
     except vault.InvalidRequest as error:
-        raise CredentialUnavailable(detail=f"{error.url} refused: {_said(error)}") from None
+        raise VaultRefused(detail=f"{error.url} refused: {_said(error)}") from None
     except vault.VaultError as error:
         raise VaultDown(detail=f"{address} failed: {_said(error)}") from None
-    except http.SSLError as error:
+    except SSLError as error:
         raise _tls_failure(address, str(error)) from None
-    except http.RequestException as error:
+    except RequestException as error:
         raise VaultDown(detail=f"{address} did not answer: {type(error).__name__}") from None
-    except OSError as error:
-        raise CredentialUnavailable(
-            detail=f"ca_file can't be used: {type(error).__name__}"
-        ) from None
 
 
 def _said(error: Any) -> str:

@@ -87,7 +87,7 @@ class VaultSession:
         """End the renewal, and *revoke* a token that was issued to us; idempotent."""
         await self._end_keeper()
         token, self._token = self._token, None
-        if revoke and self._login.issued and token is not None:
+        if revoke and token is not None and token.revocable:
             await self._revoke(token)
         self._server.close()
 

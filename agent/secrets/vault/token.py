@@ -19,7 +19,6 @@ class TokenLogin:
     """Takes the token from *token_file*, or from VAULT_TOKEN when there is none."""
 
     name = "token"
-    issued = False
 
     def __init__(self, token_file: Path | None) -> None:
         self._file = token_file
@@ -35,7 +34,7 @@ class TokenLogin:
         token = section(answer, "data")
         lease = Lease.of(seconds(token, "ttl"), renewable=token.get("renewable") is True)
         self._warn_of_the_end(secret, lease)
-        return Token(secret, lease)
+        return Token(secret, lease, revocable=False)
 
     @property
     def _place(self) -> str:

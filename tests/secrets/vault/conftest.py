@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.secrets.vault.approle import AppRoleLogin
+from agent.secrets.vault.secret_id import PlainSecretId
 from agent.secrets.vault.server import VaultServer
 from agent.secrets.vault.store import VaultSecretStore
 from agent.secrets.vault.token import TokenLogin
@@ -55,7 +56,11 @@ class Role:
     secret_id_file: Path
 
     def login(self) -> AppRoleLogin:
-        return AppRoleLogin(self.role_id, secret_id_file=self.secret_id_file, mount="approle")
+        return AppRoleLogin(
+            self.role_id,
+            secret_id=PlainSecretId(self.secret_id_file, on_secret=lambda _: None),
+            mount="approle",
+        )
 
 
 @pytest.fixture

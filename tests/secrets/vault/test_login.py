@@ -18,7 +18,7 @@ class Counted:
 
     def __init__(self, login) -> None:
         self._login = login
-        self.name, self.issued = login.name, login.issued
+        self.name = login.name
         self.tokens = []
 
     async def log_in(self, server):
