@@ -21,7 +21,7 @@ RequestException = requests.RequestException
 SSLError = requests.exceptions.SSLError
 Response = requests.Response
 TransferError = urllib3.exceptions.HTTPError
-"""What reading from `Response.raw` raises, beside OSError."""
+"""What reading from `Response.raw` raises."""
 
 
 class HttpSession(requests.Session):

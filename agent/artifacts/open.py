@@ -8,7 +8,7 @@ from agent.artifacts.stores import ArtifactStores
 from agent.config import artifact_stores as config
 from agent.config.plugged import plugged, plugged_names
 from agent.connectors.base import Connector
-from agent.credentials import AwsCredentials, Credentials
+from agent.credentials import AwsCredentials, Credentials, GcpCredentials
 from agent.errors import UsageError
 
 PLUGINS = "cloud_agent.artifact_stores"
@@ -50,6 +50,15 @@ def _s3(
     return S3ArtifactStore(store.name, store.root, login, block_bytes=block_bytes)
 
 
+def _gs(
+    store: config.ArtifactStore, connector: Connector[Any] | None, block_bytes: BlockBytes
+) -> ArtifactStore:
+    from agent.artifacts.gcs.store import GcsArtifactStore
+
+    login = needed(store, connector, GcpCredentials)
+    return GcsArtifactStore(store.name, store.root, login, block_bytes=block_bytes)
+
+
 def _file(
     store: config.ArtifactStore, connector: Connector[Any] | None, block_bytes: BlockBytes
 ) -> ArtifactStore:
@@ -62,6 +71,7 @@ def _file(
 
 FACTORIES: Mapping[str, Factory] = {
     "s3": _s3,
+    "gs": _gs,
     "file": _file,
 }
 
