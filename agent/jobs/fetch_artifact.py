@@ -75,8 +75,7 @@ def _asks(params: FetchArtifact, tools: Tools) -> PolicyRequest:
 async def _run(params: FetchArtifact, tools: Tools, ticket: Ticket) -> AsyncGenerator[Output]:
     """Yield the bytes that the receiver does not have yet, then the digest of all of them."""
     place = await locate(artifact_of(params, tools), NAME, tools)
-    if params.zenml_artifact_version is not None and params.path is None:
-        place = await the_one_file(place, NAME, tools)
+    place = await the_one_file(place, NAME, tools)
     span = ByteRange(*params.range) if params.range else None
     async with place.store.open(place.uri, span=span, etag=ticket.etag) as artifact:
         size = _content_size(artifact.size, span)

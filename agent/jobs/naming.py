@@ -17,12 +17,14 @@ log = get_logger()
 class Place:
     """Where the bytes are; *max_bytes* is the policy's limit for this very place.
 
-    *beside* are files there that are not the artifact's own.
+    *catalogued* says that a catalog led there, so that it may be a directory; *beside* are files in
+    it that are not the artifact's own.
     """
 
     uri: ArtifactUri
     store: ArtifactStore
     max_bytes: int | None = None
+    catalogued: bool = False
     beside: frozenset[ArtifactUri] = frozenset()
 
 
@@ -83,12 +85,14 @@ async def locate(uri: ArtifactUri, kind: str, tools: Tools) -> Place:
 
 
 async def the_one_file(place: Place, kind: str, tools: Tools) -> Place:
-    """Return *place*, or the one file in it when a catalog's artifact is a directory.
+    """Return *place*, or the one file in it when a catalog led to a directory.
 
     Raises:
         BadParameters: It has several files of its own, and somebody has to say which.
         PolicyDenied: The policy does not allow *kind* for that file.
     """
+    if not place.catalogued:
+        return place
     try:
         page = await place.store.list(place.uri, page_size=1000, page_token=None)
     except NotFound:
@@ -109,7 +113,7 @@ def _permitted(uri: ArtifactUri, located: Located, kind: str, tools: Tools) -> P
     except NotFound:
         detail = f"{uri} is at {located.uri}, which no configured store contains"
         raise PolicyDenied(detail=detail) from None
-    return Place(located.uri, store, decision.max_bytes, located.beside)
+    return Place(located.uri, store, decision.max_bytes, True, located.beside)
 
 
 def _parsed(text: str) -> ArtifactUri:
