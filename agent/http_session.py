@@ -92,3 +92,14 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
+
+
+def why(error: BaseException) -> str:
+    """Say why there was no answer: the innermost cause, without the URL and the headers that the
+    texts around it may quote."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    name = type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{name}: {error.verify_message}"
+    return f"{name}: {error.strerror}" if isinstance(error, OSError) and error.strerror else name
