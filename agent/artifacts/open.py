@@ -8,7 +8,7 @@ from agent.artifacts.stores import ArtifactStores
 from agent.config import artifact_stores as config
 from agent.config.plugged import plugged, plugged_names
 from agent.connectors.base import Connector
-from agent.credentials import AwsCredentials, Credentials, GcpCredentials
+from agent.credentials import AwsCredentials, Credentials, GcpCredentials, HttpCredentials
 from agent.errors import UsageError
 
 PLUGINS = "cloud_agent.artifact_stores"
@@ -69,10 +69,20 @@ def _file(
     return FileArtifactStore(store.name, store.root, block_bytes=block_bytes)
 
 
+def _zenml(
+    store: config.ArtifactStore, connector: Connector[Any] | None, _block_bytes: BlockBytes
+) -> ArtifactStore:
+    from agent.artifacts.zenml.store import ZenmlArtifactStore
+
+    login = needed(store, connector, HttpCredentials)
+    return ZenmlArtifactStore(store.name, store.root, login)
+
+
 FACTORIES: Mapping[str, Factory] = {
     "s3": _s3,
     "gs": _gs,
     "file": _file,
+    "zenml": _zenml,
 }
 
 

@@ -1,7 +1,7 @@
 """Builds the configured connectors; the only place of this folder that reads settings."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from agent.artifact_uri import ArtifactUri
 from agent.clouds.base import SecretSource
@@ -9,6 +9,9 @@ from agent.config import connectors as config
 from agent.config.plugged import plugged
 from agent.connectors.base import Connector
 from agent.errors import UsageError
+
+if TYPE_CHECKING:
+    from agent.connectors.http import Method as HttpMethod
 
 PLUGINS = "cloud_agent.connectors"
 
@@ -41,12 +44,70 @@ def _aws(
     name: str, aws: config.AwsConnector, secrets: SecretSource, readable: Sequence[ArtifactUri]
 ) -> Connector[Any]:
     from agent.clouds.aws.open import open_aws_login
+    from agent.connectors.aws import ecr_connector, eks_connector, readable_of
 
-    return open_aws_login(name, aws, secrets, readable=readable)
+    match aws.resource_type:
+        case "aws-generic" | "s3-bucket":
+            places = readable_of(name, aws.resource_id, readable)
+            return open_aws_login(name, aws, secrets, readable=places)
+        case "kubernetes-cluster":
+            login = open_aws_login(f"{name}, AWS login", aws, secrets)
+            return eks_connector(name, login, secrets, cluster=aws.resource_id or "")
+        case "docker-registry":
+            login = open_aws_login(f"{name}, AWS login", aws, secrets)
+            return ecr_connector(name, login, secrets, account=aws.resource_id)
+    assert_never(aws.resource_type)
+
+
+def _http(
+    name: str, http: config.HttpConnector, secrets: SecretSource, _: Sequence[ArtifactUri]
+) -> Connector[Any]:
+    from agent.connectors.http import HttpLogin
+
+    method = _http_method(http, secrets)
+    return HttpLogin(name, method, endpoint_url=http.endpoint_url, ca_file=http.ca_file)
+
+
+def _http_method(http: config.HttpConnector, secrets: SecretSource) -> "HttpMethod":
+    from agent.connectors import http as methods
+    from agent.connectors.oauth import Client, ClientCredentials
+
+    # What a method needs is there: the settings have been validated.
+    match http:
+        case config.HttpConnector(method="token", token=token) if token:
+            return methods.StoredToken(secrets, token)
+        case config.HttpConnector(method="basic", username=user, password=word) if user and word:
+            return methods.StoredPassword(secrets, (user, word))
+        case config.HttpConnector(
+            method="client-credentials", token_url=url, client_id=client_id, client_secret=secret
+        ) if url and client_id and secret:
+            client = Client(url, client_id, secret, http.scope, http.audience, http.ca_file)
+            return ClientCredentials(secrets, client)
+    return methods.NoLogin()
+
+
+def _zenml(
+    name: str,
+    zenml: config.ZenmlConnector,
+    secrets: SecretSource,
+    _readable: Sequence[ArtifactUri],
+) -> Connector[Any]:
+    from agent.connectors.zenml import ZenmlConnector, ZenmlServer
+
+    given = {
+        "api-key": (zenml.api_key,),
+        "token": (zenml.token,),
+        "password": (zenml.username, zenml.password),
+    }[zenml.method]
+    references = [reference for reference in given if reference is not None]
+    server = ZenmlServer(zenml.endpoint_url, zenml.ca_file)
+    return ZenmlConnector(name, server, secrets, zenml.method, references)
 
 
 FACTORIES: Mapping[str, Factory] = {
     "aws": _aws,
+    "http": _http,
+    "zenml": _zenml,
 }
 
 

@@ -1,0 +1,1 @@
+"""Artifact versions of a ZenML server; their bytes lie in other stores."""
