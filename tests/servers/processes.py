@@ -75,10 +75,12 @@ def spawn(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    deadline: float = START_DEADLINE,
 ) -> Server:
     """Start *argv* and return when it is *ready*: its TCP port accepts, or the callable says so.
 
-    Output goes to *log*, which is appended to. *env* replaces the environment. Waits at most 30 s.
+    Output goes to *log*, which is appended to. *env* replaces the environment. Waits at most
+    *deadline* seconds.
 
     Raises:
         AssertionError: It ended or was not ready in time; the text shows the end of its log.
@@ -95,7 +97,8 @@ def spawn(
         )
     server = Server(str(argv[0]), process, log)
     try:
-        _wait_until_ready(server, (lambda: accepts(ready)) if isinstance(ready, int) else ready)
+        is_ready = (lambda: accepts(ready)) if isinstance(ready, int) else ready
+        _wait_until_ready(server, is_ready, deadline)
     except BaseException:
         server.kill()
         raise
@@ -114,11 +117,11 @@ def free_port() -> int:
     return next(_free_ports)
 
 
-def _wait_until_ready(server: Server, ready: Callable[[], object]) -> None:
+def _wait_until_ready(server: Server, ready: Callable[[], object], deadline: float) -> None:
     try:
         wait_until(
             lambda: not server.running or ready(),
-            timeout=START_DEADLINE,
+            timeout=deadline,
             message=f"{server.name} being ready",
         )
     except AssertionError as late:
