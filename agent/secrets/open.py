@@ -55,10 +55,28 @@ def _vault(name: str, store: config.VaultSecretStore, secrets: SecretSource) -> 
     return open_vault(name, store, on_secret=secrets.register)
 
 
+def _aws(
+    name: str,
+    store: config.AwsSecretsManager | config.AwsParameterStore,
+    secrets: SecretSource,
+) -> SecretStore:
+    from agent.clouds.aws.open import open_aws_login
+    from agent.secrets.aws_parameter_store import ParameterStore
+    from agent.secrets.aws_secrets_manager import SecretsManager
+    from agent.secrets.aws_store import AwsSecretStore
+
+    login = open_aws_login(f"secret store {name}", store, secrets)
+    manager = isinstance(store, config.AwsSecretsManager)
+    shelf = (SecretsManager if manager else ParameterStore)(login.sts.endpoint)
+    return AwsSecretStore(login, shelf, prefix=store.prefix)
+
+
 FACTORIES: Mapping[str, Factory] = {
     "file": _file,
     "env": _env,
     "vault": _vault,
+    "aws-secrets-manager": _aws,
+    "aws-parameter-store": _aws,
 }
 
 

@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from agent.credentials import AwsCredentials
@@ -16,6 +17,7 @@ from agent.errors import AccessDenied, NotFound, StoreUnavailable
 from agent.secret import Secret
 
 if TYPE_CHECKING:
+    from boto3 import Session
     from botocore.exceptions import ClientError
 
 DEFAULT_REGION = "us-east-1"
@@ -44,7 +46,9 @@ class Endpoint:
         self, key: tuple[Secret, Secret, Secret | None], expires_at: datetime | None = None
     ) -> AwsCredentials:
         """Return *key*, an id, its secret and a session token, as credentials for this place."""
-        return AwsCredentials(*key, self.region, self.url, expires_at, self.ca_file)
+        # botocore says it in the time of the host.
+        until = expires_at.astimezone(UTC) if expires_at else None
+        return AwsCredentials(*key, self.region, self.url, until, self.ca_file)
 
 
 class Service(Generic[Client]):
@@ -60,6 +64,8 @@ class Service(Generic[Client]):
         self._name = name
         self._endpoint = endpoint
         self._url = url
+        self._making = Lock()
+        self._session: Session | None = None
 
     async def ask(self, key: AwsCredentials | None, question: Callable[[Client], T]) -> T:
         """Return what *question* makes of a client that signs with *key*, or not at all."""
@@ -74,23 +80,26 @@ class Service(Generic[Client]):
         from botocore import UNSIGNED
         from botocore.config import Config
 
-        session = Session(**_revealed(key)) if key else Session()
-        region = (key.region if key else None) or self._endpoint.region or session.region_name
-        # The stubs know a client by the literal name of its service.
-        connect: Any = session.client
-        return connect(
-            self._name,
-            region_name=region or DEFAULT_REGION,
-            endpoint_url=self._url,
-            verify=str(self._endpoint.ca_file) if self._endpoint.ca_file else None,
-            config=Config(
-                # Without a key botocore would else look for one, at a metadata service too.
-                signature_version=None if key else UNSIGNED,
-                connect_timeout=_CONNECT_TIMEOUT,
-                read_timeout=_READ_TIMEOUT,
-                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            ),
-        )
+        # A session is not for several threads at once; a new one costs twenty times a client.
+        with self._making:
+            session = self._session = self._session or Session()
+            region = (key.region if key else None) or self._endpoint.region or session.region_name
+            # The stubs know a client by the literal name of its service.
+            connect: Any = session.client
+            return connect(
+                self._name,
+                region_name=region or DEFAULT_REGION,
+                endpoint_url=self._url,
+                verify=str(self._endpoint.ca_file) if self._endpoint.ca_file else None,
+                config=Config(
+                    # Without a key botocore would else look for one, at a metadata service too.
+                    signature_version=None if key else UNSIGNED,
+                    connect_timeout=_CONNECT_TIMEOUT,
+                    read_timeout=_READ_TIMEOUT,
+                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                ),
+                **(_revealed(key) if key else {}),
+            )
 
 
 def _revealed(key: AwsCredentials) -> dict[str, Any]:

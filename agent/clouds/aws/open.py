@@ -88,12 +88,12 @@ def _policy(name: str, aws: config.AwsLogin, readable: Sequence[ArtifactUri]) ->
         policy = reading_policy(places, partition=_partition(aws))
     if policy is None and aws.method == "federation-token":
         raise UsageError(
-            f"AWS login of {name}: method federation-token needs session_policy, since without a "
+            f"{name}: method federation-token needs session_policy, since without a "
             "policy AWS lets its token do nothing; for a connector of artifact stores it is made"
         )
     if policy is not None and (length := len(compact(policy))) > _POLICY_LIMIT:
         raise UsageError(
-            f"AWS login of {name}: the session policy has {length} characters, and STS takes "
+            f"{name}: the session policy has {length} characters, and STS takes "
             f"{_POLICY_LIMIT}; use several connectors for these artifact stores, or set a "
             "shorter session_policy"
         )
