@@ -5,10 +5,10 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
+from agent.clouds.expiry import ExpiryMetric
 from agent.credentials import Credentials
 from agent.errors import CredentialUnavailable
 from agent.single_flight import SingleFlight
-from agent.telemetry import metrics
 from agent.telemetry.logs import get_logger
 
 log = get_logger()
@@ -31,8 +31,9 @@ class CredentialCache(Generic[C]):
     That is at least one minute and at most five. Credentials that live for less than two minutes
     are kept for half of their life; those without an end are not kept, since the resolver already
     keeps the secrets they are made of. *jitter*, between 0 and 1, takes up to a tenth off the time
-    they are kept, so that replicas that started together don't ask together. *connector* is the
-    name under which the metrics show the expiry. Safe for concurrent calls.
+    they are kept, so that replicas that started together don't ask together. *keep_at_most* is for
+    what somebody else renews long before its end. *connector* is the name under which the metrics
+    show the expiry. Safe for concurrent calls.
     """
 
     def __init__(
@@ -40,17 +41,20 @@ class CredentialCache(Generic[C]):
         connector: str,
         issue: Callable[[], Coroutine[Any, Any, C]],
         *,
+        keep_at_most: timedelta = timedelta.max,
         now: Callable[[], datetime] = _utc_now,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._connector = connector
         self._issue = issue
+        self._keep_at_most = keep_at_most
         self._now = now
         self._jitter = jitter
         self._last: C | None = None
         self._keep_until = now()
         self._drops = 0
         self._flights: SingleFlight[None, C] = SingleFlight()
+        self._expiry = ExpiryMetric(connector)
 
     async def get(self) -> C:
         """Return what is kept, or what is issued now; raises what the issuing raises."""
@@ -64,6 +68,7 @@ class CredentialCache(Generic[C]):
             return False
         self._drops += 1
         self._last = None
+        self._expiry.hide()
         self._flights.forget(None)
         return True
 
@@ -71,7 +76,7 @@ class CredentialCache(Generic[C]):
         """Forget everything and end what is under way; idempotent."""
         await self._flights.close()
         self._last = None
-        metrics.credential_expiry.remove(self._connector)
+        self._expiry.hide()
 
     async def _issued(self) -> C:
         drops, started = self._drops, self._now()
@@ -79,7 +84,9 @@ class CredentialCache(Generic[C]):
             credentials = await self._issue()
         except CredentialUnavailable as failure:
             log.warning("credential.unavailable", connector=self._connector, detail=failure.detail)
-            raise
+            if (spare := self._still_good()) is None:
+                raise
+            return spare
         # What was being issued while the last ones were refused may be made of the same secrets.
         if drops == self._drops:
             self._last = credentials
@@ -88,10 +95,19 @@ class CredentialCache(Generic[C]):
             self._measure(credentials.expires_at)
         return credentials
 
+    def _still_good(self) -> C | None:
+        """Return the last credentials where they live on, to be kept for a tenth of that time."""
+        if self._last is None or self._last.expires_at is None:
+            return None
+        left = self._last.expires_at - self._now()
+        if left <= timedelta():
+            return None
+        self._keep_until = self._now() + left / 10
+        return self._last
+
     def _measure(self, expires_at: datetime | None) -> None:
         if expires_at is not None:
-            gauge = metrics.credential_expiry.labels(self._connector)
-            gauge.set_function(lambda: (expires_at - self._now()).total_seconds())
+            self._expiry.show(lambda: (expires_at - self._now()).total_seconds())
 
 
 def _kept_for(issued: datetime, expires_at: datetime | None) -> timedelta:

@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from agent.clouds.cache import CredentialCache
 from agent.credentials import AwsCredentials
+from agent.errors import CredentialUnavailable
 from agent.secret import Secret
 
 
@@ -18,6 +19,7 @@ class Issuer:
         self.life = life
         self.now = datetime(2030, 1, 1, tzinfo=UTC)
         self.issued = 0
+        self.down = False
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -25,11 +27,13 @@ class Issuer:
         self.issued += 1
         number = Secret(str(self.issued))
         await self.gate.wait()
+        if self.down:
+            raise CredentialUnavailable(detail="the cloud is down")
         expires_at = self.now + self.life if self.life else None
         return AwsCredentials(number, number, None, None, None, expires_at)
 
-    def cache(self) -> CredentialCache[AwsCredentials]:
-        return CredentialCache("ml", self.__call__, now=lambda: self.now, jitter=lambda: 0.0)
+    def cache(self, name: str = "ml") -> CredentialCache[AwsCredentials]:
+        return CredentialCache(name, self.__call__, now=lambda: self.now, jitter=lambda: 0.0)
 
 
 @pytest.mark.parametrize(
@@ -92,17 +96,93 @@ async def test_what_was_being_issued_during_a_drop_is_not_kept():
     assert 3 == issuer.issued
 
 
-async def test_the_time_left_is_a_metric_until_the_close():
-    def left() -> float | None:
-        return REGISTRY.get_sample_value(
-            "cloud_agent_credential_expiry_seconds", {"connector": "ml"}
-        )
+async def test_an_outage_of_the_cloud_is_not_felt_before_their_end():
+    issuer = Issuer(timedelta(minutes=50))
+    cache = issuer.cache()
+    first = await cache.get()
+    issuer.now += timedelta(minutes=46)
+    issuer.down = True
 
-    issuer = Issuer(timedelta(hours=1))
+    assert first == await cache.get()
+    issuer.now += timedelta(minutes=3, seconds=59)
+    assert first == await cache.get()
+    issuer.now += timedelta(seconds=2)
+    with pytest.raises(CredentialUnavailable):
+        await cache.get()
+
+
+async def test_in_an_outage_others_are_asked_for_each_tenth_of_the_time_left():
+    issuer = Issuer(timedelta(minutes=50))
     cache = issuer.cache()
     await cache.get()
+    issuer.now += timedelta(minutes=46)
+    issuer.down = True
+
+    for _ in range(100):
+        await cache.get()
+    assert 2 == issuer.issued
+    issuer.now += timedelta(seconds=25)
+    await cache.get()
+    assert 3 == issuer.issued
+
+
+async def test_what_was_refused_is_not_used_in_an_outage_either():
+    issuer = Issuer(timedelta(minutes=50))
+    cache = issuer.cache()
+    used = await cache.get()
+    issuer.down = True
+
+    cache.drop(used)
+
+    with pytest.raises(CredentialUnavailable):
+        await cache.get()
+
+
+def _left(name: str) -> float | None:
+    return REGISTRY.get_sample_value("cloud_agent_credential_expiry_seconds", {"connector": name})
+
+
+async def test_the_time_left_is_a_metric_until_the_close():
+    issuer = Issuer(timedelta(hours=1))
+    cache = issuer.cache("closed")
+    await cache.get()
     issuer.now += timedelta(minutes=10)
-    assert 3000.0 == left()
+    assert 3000.0 == _left("closed")
 
     await cache.close()
-    assert left() is None
+    assert _left("closed") is None
+
+
+async def test_what_was_refused_has_no_time_left():
+    issuer = Issuer(timedelta(hours=1))
+    cache = issuer.cache("refused")
+    used = await cache.get()
+
+    cache.drop(used)
+
+    assert _left("refused") is None
+
+
+async def test_closing_what_a_reload_replaced_leaves_the_metric_to_its_successor():
+    old, new = Issuer(timedelta(hours=1)), Issuer(timedelta(hours=2))
+    replaced, successor = old.cache("reloaded"), new.cache("reloaded")
+    await replaced.get()
+    await successor.get()
+    assert 7200.0 == _left("reloaded")
+
+    await replaced.close()
+    assert 7200.0 == _left("reloaded")
+    await successor.close()
+    assert _left("reloaded") is None
+
+
+async def test_closing_the_successor_first_gives_the_metric_back():
+    old, new = Issuer(timedelta(hours=1)), Issuer(timedelta(hours=2))
+    replaced, successor = old.cache("back"), new.cache("back")
+    await replaced.get()
+    await successor.get()
+
+    await successor.close()
+    assert 3600.0 == _left("back")
+    await replaced.close()
+    assert _left("back") is None
