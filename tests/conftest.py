@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.azurite import Azurite, start_azurite
 from tests.servers.seaweedfs import SeaweedFS, start_seaweedfs
 from tests.servers.tls import CertificateAuthority
+from tests.servers.vault import Vault, start_vault
+from tests.servers.zenml import Zenml, start_zenml
 
 PROXY_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
@@ -21,6 +24,33 @@ def certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Certifica
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """An S3 and STS server that enforces credentials; each test keeps to a prefix of its own."""
     server = start_seaweedfs(tmp_path_factory.mktemp("seaweedfs"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def vault(
+    tmp_path_factory: pytest.TempPathFactory, certificate_authority: CertificateAuthority
+) -> Iterator[Vault]:
+    """An OpenBao with TLS where every login method is set up; each test keeps to its own paths."""
+    with start_vault(tmp_path_factory.mktemp("vault"), certificate_authority) as vault:
+        yield vault
+
+
+@pytest.fixture(scope="session")
+def zenml(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Iterator[Zenml]:
+    """A ZenML server whose artifacts, of one pipeline run, are in `seaweedfs`."""
+    server = start_zenml(tmp_path_factory.mktemp("zenml"), seaweedfs)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azurite(
+    tmp_path_factory: pytest.TempPathFactory, certificate_authority: CertificateAuthority
+) -> Iterator[Azurite]:
+    """A server of Azure Blob Storage with TLS that enforces credentials."""
+    server = start_azurite(tmp_path_factory.mktemp("azurite"), certificate_authority)
     yield server
     server.stop()
 

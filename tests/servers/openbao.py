@@ -32,6 +32,7 @@ listener "tcp" {{
   cluster_address = "127.0.0.1:{cluster_port}"
   tls_cert_file = "{cert_file}"
   tls_key_file = "{key_file}"
+  tls_client_ca_file = "{client_ca_file}"
 }}
 seal "static" {{
   current_key_id = "k1"
@@ -123,7 +124,10 @@ def start_openbao(directory: Path) -> OpenBao:
 
 
 def start_openbao_with_tls(directory: Path, authority: CertificateAuthority) -> OpenBao:
-    """Start one with a disk and a certificate of *authority*; it unseals itself at each start."""
+    """Start one with a disk and a certificate of *authority*; it unseals itself at each start.
+
+    A client may show a certificate of *authority*, too, for the login with one.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "unseal.key").write_bytes(os.urandom(32))
     port, cluster_port = free_port(), free_port()
@@ -132,7 +136,7 @@ def start_openbao_with_tls(directory: Path, authority: CertificateAuthority) -> 
     values: dict[str, Any] = {
         "port": port, "cluster_port": cluster_port, "directory": directory,
         "cert_file": cert_file, "key_file": key_file, "password": _PASSWORD,
-        "policy": json.dumps(_POLICY),
+        "policy": json.dumps(_POLICY), "client_ca_file": authority.ca_file,
     }  # fmt: skip
     config.write_text(_CONFIG.format(**values))
     argv: list[str | Path] = [_BINARY, "server", f"-config={config}"]

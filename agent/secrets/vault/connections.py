@@ -69,6 +69,8 @@ class Connections:
         except OSError as error:
             raise _unusable(error, self._ca_file) from None
         try:
+            for file in self._certificate or ():
+                file.open("rb").close()  # OpenSSL would not say which one it can't open
             return HttpSession(
                 ca_file=self._ca_file, only_ca_file=True, certificate=self._certificate
             )
@@ -79,5 +81,5 @@ class Connections:
 def _unusable(error: OSError, *files: Path | None) -> CredentialUnavailable:
     # For what is wrong with a file's content, OpenSSL's words help nobody.
     why = "not what it should be" if isinstance(error, ssl.SSLError) else error.strerror
-    names = " and ".join(map(str, files))
+    names = error.filename or " and ".join(map(str, files))
     return CredentialUnavailable(detail=f"{names}: {why}")

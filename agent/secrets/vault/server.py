@@ -108,6 +108,7 @@ class VaultServer:
         )
 
 
+_CERT = "log in with auth.method cert, or set address to a listener that wants none"
 _REDIRECTED = "; where that is a redirect, set address to the server that it leads to"
 
 
@@ -152,6 +153,10 @@ def _said(error: Any) -> str:
 
 
 def _tls_failure(address: str, text: str) -> CredentialUnavailable:
+    if "CERTIFICATE_REQUIRED" in text:
+        return CredentialUnavailable(detail=f"{address} wants a client certificate: {_CERT}")
+    if "ALERT_UNKNOWN_CA" in text or "ALERT_BAD_CERTIFICATE" in text:
+        return CredentialUnavailable(detail=f"{address} does not accept our client certificate")
     if "CERTIFICATE_VERIFY_FAILED" not in text:
         return VaultDown(detail=f"{address}: the TLS handshake failed")
     why = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import secret_stores as config
+from agent.secrets.open import open_secret_stores
 from agent.secrets.vault.approle import AppRoleLogin
 from agent.secrets.vault.secret_id import PlainSecretId
 from agent.secrets.vault.server import VaultServer
@@ -93,6 +95,22 @@ async def open_store(openbao):
     yield open_
     for store in opened:
         await store.close()
+
+
+@pytest.fixture
+async def open_vault(vault):
+    """Opens a store as it is configured; closes all at the end."""
+    opened = []
+
+    def open_(auth, *, on_secret=lambda _: None, **settings):
+        server = {"address": vault.server.address, "ca_file": vault.server.ca_file}
+        store = config.VaultSecretStore(type="vault", auth=auth, **server | settings)
+        opened.append(open_secret_stores({"vault": store}, on_secret=on_secret))
+        return opened[-1]._stores["vault"].store
+
+    yield open_
+    for resolver in opened:
+        await resolver.close()
 
 
 @pytest.fixture(autouse=True)
