@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.azurite import Azurite, start_azurite
+from tests.servers.moto import Moto, start_moto
 from tests.servers.seaweedfs import SeaweedFS, start_seaweedfs
 from tests.servers.tls import CertificateAuthority
 from tests.servers.vault import Vault, start_vault
@@ -51,6 +52,14 @@ def azurite(
 ) -> Iterator[Azurite]:
     """A server of Azure Blob Storage with TLS that enforces credentials."""
     server = start_azurite(tmp_path_factory.mktemp("azurite"), certificate_authority)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """A stand-in for AWS that enforces credentials; each test keeps to names of its own."""
+    server = start_moto(tmp_path_factory.mktemp("moto"))
     yield server
     server.stop()
 

@@ -8,7 +8,13 @@ from agent.artifacts.stores import ArtifactStores
 from agent.config import artifact_stores as config
 from agent.config.plugged import plugged, plugged_names
 from agent.connectors.base import Connector
-from agent.credentials import AwsCredentials, Credentials, GcpCredentials, HttpCredentials
+from agent.credentials import (
+    AwsCredentials,
+    AzureCredentials,
+    Credentials,
+    GcpCredentials,
+    HttpCredentials,
+)
 from agent.errors import UsageError
 
 PLUGINS = "cloud_agent.artifact_stores"
@@ -78,11 +84,49 @@ def _zenml(
     return ZenmlArtifactStore(store.name, store.root, login)
 
 
+def _http(
+    store: config.ArtifactStore, connector: Connector[Any] | None, block_bytes: BlockBytes
+) -> ArtifactStore:
+    from agent.artifacts.http.store import HttpArtifactStore
+    from agent.connectors.http import HttpLogin, NoLogin
+
+    if connector is None:
+        connector = HttpLogin(f"none of {store.name}", NoLogin(), ca_file=store.ca_file)
+    elif store.ca_file is not None:
+        raise UsageError(f"artifact store {store.name}: ca_file belongs to its connector")
+    login = needed(store, connector, HttpCredentials)
+    return HttpArtifactStore(store.name, store.root, login, block_bytes=block_bytes)
+
+
+def _mlflow(
+    store: config.ArtifactStore, connector: Connector[Any] | None, block_bytes: BlockBytes
+) -> ArtifactStore:
+    from agent.artifacts.mlflow.store import MlflowArtifactStore
+
+    login = needed(store, connector, HttpCredentials)
+    return MlflowArtifactStore(store.name, store.root, login, block_bytes=block_bytes)
+
+
+def _azure(
+    store: config.ArtifactStore, connector: Connector[Any] | None, block_bytes: BlockBytes
+) -> ArtifactStore:
+    from agent.artifacts.azure.store import AzureArtifactStore
+
+    login = needed(store, connector, AzureCredentials)
+    return AzureArtifactStore(store.name, store.root, login, block_bytes=block_bytes)
+
+
 FACTORIES: Mapping[str, Factory] = {
     "s3": _s3,
     "gs": _gs,
+    "az": _azure,
+    "abfs": _azure,
+    "abfss": _azure,
     "file": _file,
     "zenml": _zenml,
+    "http": _http,
+    "https": _http,
+    "mlflow": _mlflow,
 }
 
 

@@ -26,6 +26,12 @@ class AwsConnector(AwsLogin):
     """What the credentials are for; a cluster's are for Kubernetes, a registry's for Docker."""
     resource_id: str | None = None
     """As s3://bucket/prefix, the EKS cluster's name, or the id of the registry's account."""
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Where S3 finds a bucket's name: ``path`` is https://HOST/BUCKET/KEY, ``virtual`` is
+    https://BUCKET.HOST/KEY; ``auto`` is path with an `endpoint_url`, else virtual."""
+    requester_pays: bool = False
+    """Agree that the account of these credentials pays for reading buckets whose owners want
+    that."""
 
     @model_validator(mode="after")
     def _resource_has_an_id(self) -> Self:
@@ -48,12 +54,15 @@ class GcpConnector(GcpLogin):
     container_endpoint_url: str | None = None
     """Of the GKE API; default: Google's."""
     narrow: bool = True
-    """Exchange tokens for such that read only the artifact stores that use this connector."""
+    """Exchange tokens for such that read only the artifact stores that use this connector. A token
+    that can't be narrowed is not used."""
 
     @model_validator(mode="after")
     def _resource_has_an_id(self) -> Self:
         named = ["kubernetes-cluster", "docker-registry"]
         _require_resource(self.resource_type, self.resource_id, named=named)
+        for key in ("endpoint_url", "container_endpoint_url"):
+            require_safe_url(key, getattr(self, key), allow_plaintext=False)
         return self
 
 
@@ -77,11 +86,16 @@ class AzureConnector(AzureLogin):
     """Of the account's blobs; default: https://ACCOUNT.blob.core.windows.net."""
     management_endpoint_url: str | None = None
     """Of Azure Resource Manager; default: Azure's public one."""
+    narrow: bool = True
+    """Exchange tokens of Microsoft Entra for such that read only the container that this connector
+    is used for; the identity needs the role Storage Blob Delegator, or one that includes it."""
 
     @model_validator(mode="after")
     def _resource_has_an_id(self) -> Self:
         named = ["kubernetes-cluster", "docker-registry"]
         _require_resource(self.resource_type, self.resource_id, named=named)
+        for key in ("endpoint_url", "management_endpoint_url"):
+            require_safe_url(key, getattr(self, key), allow_plaintext=False)
         return self
 
 
@@ -99,12 +113,18 @@ class DockerConnector(Part):
     type: Literal["docker"]
     method: Literal["password"] = "password"
     registry: str = "https://index.docker.io/v1/"
-    """Default: Docker Hub."""
+    """A host, as registry.example.com:5000, or its URL; default: Docker Hub."""
     username: Reference
     password: Reference
     """Or an access token."""
     ca_file: Path | None = None
     """PEM file with the private CA that signed the registry's certificate."""
+
+    @model_validator(mode="after")
+    def _registry_is_safe(self) -> Self:
+        url = self.registry if "://" in self.registry else f"https://{self.registry}"
+        require_safe_url("registry", url, allow_plaintext=False)
+        return self
 
 
 class HttpConnector(Part):

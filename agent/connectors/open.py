@@ -8,6 +8,7 @@ from agent.clouds.base import SecretSource
 from agent.config import connectors as config
 from agent.config.plugged import plugged
 from agent.connectors.base import Connector
+from agent.credentials import S3Access
 from agent.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def _aws(
     match aws.resource_type:
         case "aws-generic" | "s3-bucket":
             places = readable_of(name, aws.resource_id, readable)
-            return open_aws_login(name, aws, secrets, readable=places)
+            s3 = S3Access(aws.addressing, aws.requester_pays)
+            return open_aws_login(name, aws, secrets, readable=places, s3=s3)
         case "kubernetes-cluster":
             login = open_aws_login(f"{name}, AWS login", aws, secrets)
             return eks_connector(name, login, secrets, cluster=aws.resource_id or "")
@@ -57,6 +59,30 @@ def _aws(
             login = open_aws_login(f"{name}, AWS login", aws, secrets)
             return ecr_connector(name, login, secrets, account=aws.resource_id)
     assert_never(aws.resource_type)
+
+
+def _gcp(
+    name: str, gcp: config.GcpConnector, secrets: SecretSource, readable: Sequence[ArtifactUri]
+) -> Connector[Any]:
+    from agent.clouds.gcp.open import open_gcp_tokens
+    from agent.connectors import gcp as made
+
+    match gcp.resource_type:
+        case "gcp-generic" | "gcs-bucket":
+            boundary = None
+            if gcp.narrow:
+                boundary = made.reading_boundary(name, readable, gcp.resource_id)
+            tokens = open_gcp_tokens(gcp, secrets, boundary=boundary)
+            place = made.Storage(gcp.project_id, gcp.endpoint_url, gcp.ca_file)
+            return made.storage_connector(name, tokens, place)
+        case "kubernetes-cluster":
+            url = gcp.container_endpoint_url or made.CONTAINER_URL
+            cluster = made.Cluster(gcp.resource_id or "", gcp.project_id, url.rstrip("/"))
+            return made.cluster_connector(name, open_gcp_tokens(gcp, secrets), cluster)
+        case "docker-registry":
+            tokens = open_gcp_tokens(gcp, secrets)
+            return made.registry_connector(name, tokens, registry=gcp.resource_id or "")
+    assert_never(gcp.resource_type)
 
 
 def _http(
@@ -104,10 +130,71 @@ def _zenml(
     return ZenmlConnector(name, server, secrets, zenml.method, references)
 
 
+def _kubernetes(
+    name: str,
+    kubernetes: config.KubernetesConnector,
+    secrets: SecretSource,
+    _readable: Sequence[ArtifactUri],
+) -> Connector[Any]:
+    from agent.clouds.kubernetes.open import open_kubernetes_login
+
+    return open_kubernetes_login("connector", name, kubernetes, secrets)
+
+
+def _docker(
+    name: str,
+    docker: config.DockerConnector,
+    secrets: SecretSource,
+    _readable: Sequence[ArtifactUri],
+) -> Connector[Any]:
+    from agent.connectors.docker import DockerConnector
+
+    login = (docker.username, docker.password)
+    return DockerConnector(name, docker.registry, login, secrets, ca_file=docker.ca_file)
+
+
+def _azure(
+    name: str, azure: config.AzureConnector, secrets: SecretSource, readable: Sequence[ArtifactUri]
+) -> Connector[Any]:
+    from agent.clouds.azure.login import AzureLogin
+    from agent.clouds.azure.open import open_azure_login, open_tokens
+    from agent.clouds.azure.places import Place
+    from agent.connectors import azure as services
+    from agent.credentials import KubernetesCredentials, RegistryCredentials
+
+    match azure.resource_type:
+        case "azure-generic" | "blob-container":
+            place = Place(azure.storage_account, azure.endpoint_url, azure.ca_file)
+            roots = services.readable_of(name, azure.resource_id, readable)
+            return open_azure_login(
+                name, azure, secrets, place, readable=roots, narrow=azure.narrow
+            )
+        case "kubernetes-cluster":
+            tokens = open_tokens(f"connector {name}", azure, secrets)
+            url = azure.management_endpoint_url or services.RESOURCE_MANAGER
+            cluster = services.cluster_name(
+                name, azure.subscription_id, azure.resource_group, azure.resource_id
+            )
+            manager = services.Service(url.rstrip("/"), azure.ca_file)
+            aks = services.AksCluster(tokens, secrets, manager, cluster)
+            return AzureLogin(name, KubernetesCredentials, aks)
+        case "docker-registry":
+            tokens = open_tokens(f"connector {name}", azure, secrets)
+            host = services.registry_host(name, azure.resource_id)
+            registry = services.Service(f"https://{host}", azure.ca_file)
+            acr = services.AcrRegistry(tokens, secrets, registry)
+            return AzureLogin(name, RegistryCredentials, acr)
+    assert_never(azure.resource_type)
+
+
 FACTORIES: Mapping[str, Factory] = {
     "aws": _aws,
+    "azure": _azure,
+    "gcp": _gcp,
     "http": _http,
     "zenml": _zenml,
+    "kubernetes": _kubernetes,
+    "docker": _docker,
 }
 
 

@@ -1,0 +1,88 @@
+"""What a login asks of Blob Storage: who a key is, and a SAS token that can do less than a token.
+
+Reading blobs is not done here.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.clouds.azure.blob_service import service_client
+from agent.clouds.azure.errors import translated
+from agent.credentials import AzureCredentials
+from agent.errors import CredentialUnavailable, StoreUnavailable
+from agent.http_session import HttpSession
+from agent.secret import Secret
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobServiceClient
+
+T = TypeVar("T")
+
+_DEADLINE = 20.0
+_LIFE = timedelta(hours=1)
+_CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+class Accounts:
+    """Asks the account that credentials are for; every call runs in a thread.
+
+    Each raises AccessDenied when the account refuses them, and StoreUnavailable when it does not
+    answer within twenty seconds.
+    """
+
+    async def who(self, credentials: AzureCredentials) -> str:
+        """Return what kind of account the key of *credentials* opens."""
+        return await _in_thread(credentials, lambda client: _described(client))
+
+    async def delegated_sas(self, credentials: AzureCredentials, container: str) -> Secret:
+        """Return a SAS that lists and reads *container* for the holder of the token, for an hour.
+
+        It ends with the token, where that ends sooner.
+        """
+        now = datetime.now(UTC)
+        ends = min(now + _LIFE, credentials.expires_at or now + _LIFE)
+        return await _in_thread(
+            credentials, lambda client: _delegated(client, container, now - _CLOCKS_DIFFER, ends)
+        )
+
+
+async def _in_thread(credentials: AzureCredentials, ask: Callable[["BlobServiceClient"], T]) -> T:
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            return await asyncio.to_thread(_asked, credentials, ask)
+    except TimeoutError:
+        detail = f"the account did not answer within {_DEADLINE:.0f} s"
+        raise StoreUnavailable(detail=detail) from None
+
+
+def _asked(credentials: AzureCredentials, ask: Callable[["BlobServiceClient"], T]) -> T:
+    with closing(HttpSession(ca_file=credentials.ca_file)) as session, translated():
+        return ask(service_client(credentials, session))
+
+
+def _described(client: "BlobServiceClient") -> str:
+    kind = client.get_account_information().get("account_kind")
+    return f"the key of storage account {client.account_name} ({kind})"
+
+
+def _delegated(
+    client: "BlobServiceClient", container: str, starts: datetime, ends: datetime
+) -> Secret:
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    if client.account_name is None:
+        raise CredentialUnavailable(detail="the connector names no storage_account")
+    key = client.get_user_delegation_key(starts, ends)
+    sas = generate_container_sas(
+        client.account_name,
+        container,
+        user_delegation_key=key,
+        permission=ContainerSasPermissions(read=True, list=True),
+        start=starts,
+        expiry=ends,
+        protocol="https",
+    )
+    return Secret(sas)
