@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.azurite import Azurite, start_azurite
+from tests.servers.kubernetes import Cluster, cluster_of_environment
 from tests.servers.moto import Moto, start_moto
 from tests.servers.seaweedfs import SeaweedFS, start_seaweedfs
 from tests.servers.tls import CertificateAuthority
@@ -44,6 +45,16 @@ def zenml(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Ite
     server = start_zenml(tmp_path_factory.mktemp("zenml"), seaweedfs)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, certificate_authority: CertificateAuthority
+) -> Iterator[Cluster]:
+    """The Kubernetes cluster that KUBECONFIG names, else the double of its API."""
+    directory = tmp_path_factory.mktemp("cluster")
+    with cluster_of_environment(certificate_authority, directory) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

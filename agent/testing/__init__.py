@@ -12,5 +12,8 @@ Needs the extra ``testing``: pytest, and pytest-asyncio with ``asyncio_mode = "a
 import pytest
 
 pytest.register_assert_rewrite(
-    "agent.testing.artifact_stores", "agent.testing.connectors", "agent.testing.secret_stores"
+    "agent.testing.artifact_stores",
+    "agent.testing.catalogs",
+    "agent.testing.connectors",
+    "agent.testing.secret_stores",
 )
