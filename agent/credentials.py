@@ -8,8 +8,22 @@ to trust at the service, beside the usual ones.
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from agent.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How the buckets of a service are asked for."""
+
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Where a bucket's name goes: into the path, or into the host's name."""
+    requester_pays: bool = False
+    """Whether who asks pays, for buckets whose owners want that."""
+
+
+USUAL_S3 = S3Access()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +37,7 @@ class AwsCredentials:
     endpoint_url: str | None
     expires_at: datetime | None = None
     ca_file: Path | None = None
+    s3: S3Access = USUAL_S3
 
 
 @dataclass(frozen=True, slots=True)

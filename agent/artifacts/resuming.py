@@ -9,17 +9,24 @@ from typing import Protocol
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential_jitter,
+    stop_after_delay,
+    wait_random_exponential,
 )
 
 from agent.artifacts.base import ByteRange
-from agent.errors import AccessDenied, StoreUnavailable, Truncated
+from agent.errors import (
+    AccessDenied,
+    Changed,
+    CredentialUnavailable,
+    NotFound,
+    StoreUnavailable,
+    Truncated,
+)
 from agent.telemetry import metrics
 from agent.telemetry.logs import get_logger
 
-RESUMPTIONS = 4
-"""In a row, without a byte in between."""
+PATIENCE_SECONDS = 60.0
+"""Without a byte, until a transfer is given up: a store that restarts takes less."""
 
 log = get_logger()
 
@@ -30,6 +37,7 @@ class Source(Protocol):
     size: int
     """Of the whole object, in bytes."""
     etag: str
+    """Empty where the store names no version: then no transfer is resumed."""
     media_type: str | None
 
     async def read(self) -> bytes:
@@ -45,14 +53,18 @@ class Source(Protocol):
 
 
 Begin = Callable[[ByteRange | None, str | None], Awaitable[Source]]
-"""Asks the store for the bytes of a range, of the version that an etag names; minds credentials."""
+"""Asks the store for the bytes of a range, of the version that an etag names; minds credentials.
+
+A StoreUnavailable is tried again by whoever calls: one try each time is enough.
+"""
 
 
 class ResumingArtifact:
     """An `Artifact` whose bytes come without a gap, whatever breaks, from one version.
 
     A source that breaks is replaced by one from the next byte on, with the same etag. It gives up
-    after `RESUMPTIONS` without a byte. *store_type* is the label of the metric.
+    after `PATIENCE_SECONDS` without a byte, and at once when newer credentials are refused, too.
+    *store_type* is the label of the metric.
     """
 
     def __init__(
@@ -87,12 +99,18 @@ class ResumingArtifact:
             return await _some(source)
         except (AccessDenied, StoreUnavailable, Truncated) as broken:
             await source.close()
-            why = broken.detail or str(broken)
-        log.info("transfer.resumed", position=self._position, why=why)
+            if not self.etag:
+                raise
+            why = broken
+        block = await self._resumed()
+        log.info("transfer.resumed", position=self._position, why=why.detail or str(why))
+        return block
+
+    async def _resumed(self) -> bytes:
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type((AccessDenied, StoreUnavailable, Truncated)),
-            stop=stop_after_attempt(RESUMPTIONS),
-            wait=wait_exponential_jitter(initial=0.1, max=5),
+            retry=retry_if_exception_type((CredentialUnavailable, StoreUnavailable, Truncated)),
+            stop=stop_after_delay(PATIENCE_SECONDS),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
             reraise=True,
         ):
             with attempt:
@@ -101,14 +119,23 @@ class ResumingArtifact:
 
     async def _again(self) -> bytes:
         self._open_source()
-        source = await self._begin(ByteRange(self._position, self._end - 1), self.etag)
         try:
+            source = await self._begin(ByteRange(self._position, self._end - 1), self.etag)
+        except NotFound:
+            raise Changed(detail="it is not there any more") from None
+        try:
+            self._require_same(source)
             block = await _some(source)
         except BaseException:
             await source.close()
             raise
         self._source = source
         return block
+
+    def _require_same(self, source: Source) -> None:
+        """Not every store minds the etag that it is asked for."""
+        if (source.size, source.etag) != (self.size, self.etag):
+            raise Changed
 
     def _open_source(self) -> Source:
         if self._source is None:

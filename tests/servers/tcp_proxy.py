@@ -22,9 +22,19 @@ class TcpProxy:
         """Connections that neither side has ended."""
         self.cut_after: int | None = None
         """Each connection ends after so many bytes to the client."""
+        self.openings: list[bytes] = []
+        """What each connection's client sent first, such as the head of a request."""
         self.gate = asyncio.Event()
         """Where it is not set, nothing more goes to the client."""
         self.gate.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> int:
+        """End all connections at once; return how many there were."""
+        cut = len(self._writers)
+        for writer in self._writers:
+            writer.transport.abort()
+        return cut
 
     @property
     def endpoint_url(self) -> str:
@@ -35,6 +45,7 @@ class TcpProxy:
         self.connections += 1
         self.open += 1
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers.add(writer)
         try:
             with suppress(ConnectionError):
                 async with asyncio.TaskGroup() as ways:
@@ -45,14 +56,18 @@ class TcpProxy:
                     downwards.cancel()
         finally:
             self.open -= 1
+            self._writers.discard(writer)
             writer.transport.abort()
             server_writer.transport.abort()
 
     async def _upwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
-            while piece := await reader.read(_PIECE):
+            piece = await reader.read(_PIECE)
+            self.openings.append(piece)
+            while piece:
                 writer.write(piece)
                 await writer.drain()
+                piece = await reader.read(_PIECE)
 
     async def _downwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self.cut_after

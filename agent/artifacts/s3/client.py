@@ -7,24 +7,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.artifacts.s3.address import Address
 from agent.credentials import AwsCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential, S3Store
 
-DEFAULT_REGION = "us-east-1"
 _CONNECT = timedelta(seconds=5)
 # obstore would cut a transfer after 30 s in all, however well it goes. The reader may be slow:
 # what bounds a transfer is its job's deadline, and `s3` bounds each block.
 _WHOLE_TRANSFER = timedelta(days=7)
 _EXIT_SECONDS = 0.05
+# Who asks tries again, with the credentials of that moment; obstore would use these ones.
 _RETRY: "RetryConfig" = {
-    "max_retries": 3,
-    "retry_timeout": timedelta(seconds=8),
+    "max_retries": 0,
+    "retry_timeout": timedelta(),
     "backoff": {
-        "init_backoff": timedelta(milliseconds=100),
-        "max_backoff": timedelta(seconds=2),
+        "init_backoff": timedelta(),
+        "max_backoff": timedelta(),
         "base": 2,
     },
 }
@@ -45,15 +46,15 @@ def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
 
     _exit_after_obstore()
     _require_sendable(credentials)
-    region = credentials.region or DEFAULT_REGION
-    endpoint, virtual_hosted = _address(bucket, region, credentials.endpoint_url)
+    address = Address.of(bucket, credentials)
     return S3Store(
         bucket,
         credential_provider=lambda: _revealed(credentials),
         # This key wins over `endpoint`, and so would AWS_ENDPOINT_URL_S3.
-        aws_endpoint_url_s3=endpoint,
-        virtual_hosted_style_request=virtual_hosted,
-        region=region,
+        aws_endpoint_url_s3=address.url,
+        virtual_hosted_style_request=address.virtual_hosted,
+        region=address.region,
+        request_payer=credentials.s3.requester_pays,
         skip_signature=False,
         s3_express=False,
         imdsv1_fallback=False,
@@ -71,17 +72,6 @@ def _exit_after_obstore() -> None:
     their first read (https://github.com/PyO3/pyo3-async-runtimes/issues/40).
     """
     atexit.register(time.sleep, _EXIT_SECONDS)
-
-
-def _address(bucket: str, region: str, endpoint_url: str | None) -> tuple[str, bool]:
-    """Return where to go, and whether the host's name holds the bucket."""
-    if endpoint_url is not None:
-        return endpoint_url.rstrip("/"), False
-    host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
-    # Amazon's certificate is for one label before the host, so not for a bucket with a dot.
-    if "." in bucket:
-        return f"https://{host}", False
-    return f"https://{bucket}.{host}", True
 
 
 def _revealed(credentials: AwsCredentials) -> "S3Credential":

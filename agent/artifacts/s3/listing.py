@@ -1,10 +1,10 @@
-"""Lists one level of a bucket in pages of bounded memory. Credentials are the store's part.
+"""Lists one level of a bucket in pages of bounded memory. Credentials and retries are the store's.
 
 obstore lists either everything below a prefix, in steps, or one level, all at once. A level may
 have a million keys: so this takes steps, and jumps to the end of a directory that fills one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from agent.artifact_uri import ArtifactUri
@@ -23,13 +23,15 @@ REQUESTS_PER_PAGE = 20
 _LAST = "\U0010ffff"
 
 
-async def read_level(
-    client: "S3Store", uri: ArtifactUri, *, page_size: int, after: Position | None
-) -> Page:
+Ask = Callable[[str, str | None], "Awaitable[Sequence[ObjectMeta]]"]
+"""Asks once for the keys below a prefix, behind a key."""
+
+
+async def read_level(ask: Ask, uri: ArtifactUri, *, page_size: int, after: Position | None) -> Page:
     """Return the page behind *after*, in the order in which the store keeps its keys."""
     level = _Level(uri, page_size, after)
     for _ in range(REQUESTS_PER_PAGE):
-        metas = await _request(client, uri.key, level.start)
+        metas = await ask(uri.key, level.start)
         level.add(metas)
         if level.full or len(metas) < KEYS_PER_REQUEST:
             return level.page(complete=True)
@@ -85,7 +87,8 @@ class _Level:
         self._entries[place] = Entry(uri, "directory")
 
 
-async def _request(client: "S3Store", prefix: str, start: str | None) -> "Sequence[ObjectMeta]":
+async def next_keys(client: "S3Store", prefix: str, start: str | None) -> "Sequence[ObjectMeta]":
+    """Return what one request gives, none at the end."""
     import obstore
 
     stream = obstore.list(client, prefix or None, offset=start, chunk_size=KEYS_PER_REQUEST)

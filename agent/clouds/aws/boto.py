@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from agent.credentials import AwsCredentials
+from agent.credentials import USUAL_S3, AwsCredentials, S3Access
 from agent.errors import AccessDenied, NotFound, StoreUnavailable
 from agent.secret import Secret
 
@@ -41,6 +41,7 @@ class Endpoint:
     url: str | None = None
     sts_url: str | None = None
     ca_file: Path | None = None
+    s3: S3Access = USUAL_S3
 
     def credentials(
         self, key: tuple[Secret, Secret, Secret | None], expires_at: datetime | None = None
@@ -48,7 +49,7 @@ class Endpoint:
         """Return *key*, an id, its secret and a session token, as credentials for this place."""
         # botocore says it in the time of the host.
         until = expires_at.astimezone(UTC) if expires_at else None
-        return AwsCredentials(*key, self.region, self.url, until, self.ca_file)
+        return AwsCredentials(*key, self.region, self.url, until, self.ca_file, self.s3)
 
 
 class Service(Generic[Client]):

@@ -12,6 +12,7 @@ from agent.clouds.aws.narrowing import reading_policy
 from agent.clouds.aws.sts import Policy, Sts, Wanted, compact
 from agent.clouds.base import SecretSource
 from agent.config import clouds as config
+from agent.credentials import USUAL_S3, S3Access
 from agent.errors import UsageError
 
 _NARROWED = ("iam-role", "web-identity", "federation-token")
@@ -25,8 +26,11 @@ def open_aws_login(
     secrets: SecretSource,
     *,
     readable: Sequence[ArtifactUri] = (),
+    s3: S3Access = USUAL_S3,
 ) -> AwsLogin:
     """Return the login that *aws* describes; does no I/O, loads no SDK.
+
+    *s3* goes into the credentials as it is.
 
     Without a policy of their own, sessions of the methods that take one may read *readable*, as far
     as it is in S3, and nothing else; where that is nothing, they may what the role may. *name* is
@@ -36,7 +40,7 @@ def open_aws_login(
     Raises:
         UsageError: The method needs a policy and has none, or the policy is too long for STS.
     """
-    endpoint = Endpoint(aws.region, aws.endpoint_url, aws.sts_endpoint_url, aws.ca_file)
+    endpoint = Endpoint(aws.region, aws.endpoint_url, aws.sts_endpoint_url, aws.ca_file, s3)
     sts = Sts(endpoint)
     return AwsLogin(name, _method(name, aws, secrets, sts, readable), sts)
 
