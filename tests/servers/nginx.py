@@ -29,6 +29,7 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         root {root};
+        {more}
     }}
 }}
 """
@@ -44,16 +45,20 @@ class Origin:
 
 
 @contextmanager
-def nginx(root: Path, directory: Path, *, workers: int = 1) -> Iterator[Origin]:
+def nginx(root: Path, directory: Path, *, workers: int = 1, more: str = "") -> Iterator[Origin]:
     """Serve the files below *root* by HTTP, ranges included; its own files go to *directory*.
 
+    *more* is added to the configuration of the one server.
     Started by root, nginx reads as root: pytest's private directories need no other mode.
     """
     port = free_port()
     user = "user root;\n" if os.geteuid() == 0 else ""
     configuration = directory / "nginx.conf"
     configuration.write_text(
-        user + CONFIGURATION.format(port=port, root=root, directory=directory, workers=workers)
+        user
+        + CONFIGURATION.format(
+            port=port, root=root, directory=directory, workers=workers, more=more
+        )
     )
     # Without -e, nginx first opens the error log of the distribution, which only root may write.
     argv: list[str | Path] = [
