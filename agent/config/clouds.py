@@ -103,16 +103,18 @@ class GcpLogin(Part):
     """For `external-account`: the configuration file of workload identity federation."""
     token: Reference | None = None
     """For `oauth2-token`: an access token that the customer renews."""
-    target_principal: str | None = None
+    target_principal: Annotated[str, Field(pattern=r"^[^\s/@]+@[^\s/@]+$")] | None = None
     """For `impersonation`: the e-mail address of a service account."""
     duration: Duration = 3600.0
     """Asked for an impersonated token."""
     ca_file: Path | None = None
     """PEM file with a private CA, where a proxy or a compatible service needs it."""
     sts_endpoint_url: str | None = None
-    """Of the token exchange that narrows a token; default: Google's."""
+    """Of the token exchange that narrows a token; default: https://sts.googleapis.com."""
     iam_endpoint_url: str | None = None
-    """Of the IAM Credentials API; default: Google's."""
+    """Of the API that impersonates; default: https://iamcredentials.googleapis.com."""
+    tokeninfo_endpoint_url: str | None = None
+    """Of the service that says whose a token is; default: https://oauth2.googleapis.com."""
 
     @model_validator(mode="after")
     def _method_has_its_keys(self) -> Self:
@@ -127,6 +129,8 @@ class GcpLogin(Part):
                 "impersonation": ("target_principal",),
             },
         )
+        for key in ("sts_endpoint_url", "iam_endpoint_url", "tokeninfo_endpoint_url"):
+            require_safe_url(key, getattr(self, key), allow_plaintext=False)
         return self
 
 
@@ -217,15 +221,24 @@ class KubernetesLogin(Part):
 
     @model_validator(mode="after")
     def _method_has_its_keys(self) -> Self:
-        _require(
-            self,
-            self.method,
-            {
-                "kubeconfig": ("kubeconfig_file",),
-                "token": ("server", "token"),
-                "password": ("server", "username", "password"),
-                "client-certificate": ("server", "client_certificate", "client_key"),
-            },
+        needed = {
+            "kubeconfig": ("kubeconfig_file",),
+            "token": ("server", "token"),
+            "password": ("server", "username", "password"),
+            "client-certificate": ("server", "client_certificate", "client_key"),
+        }
+        _require(self, self.method, needed)
+        taken = {"in-cluster": (), "kubeconfig": ("context", "insecure")}.get(
+            self.method, ("certificate_authority", "ca_file", "insecure")
         )
+        self._refuse_others({*taken, *needed.get(self.method, ())})
+        if self.certificate_authority is not None and self.ca_file is not None:
+            raise ValueError("certificate_authority and ca_file exclude each other")
         require_safe_url("server", self.server, allow_plaintext=False)
         return self
+
+    def _refuse_others(self, taken: set[str]) -> None:
+        """Refuse what the method would pass over, such as another CA than the kubeconfig's."""
+        for key in KubernetesLogin.model_fields.keys() - taken - {"method"}:
+            if getattr(self, key):
+                raise ValueError(f"{key}: is of no use with method {self.method}")

@@ -71,12 +71,21 @@ def _aws(
     return AwsSecretStore(login, shelf, prefix=store.prefix)
 
 
+def _kubernetes(name: str, store: config.KubernetesSecrets, secrets: SecretSource) -> SecretStore:
+    from agent.clouds.kubernetes.open import open_kubernetes_login
+    from agent.secrets.kubernetes import KubernetesSecretStore
+
+    login = open_kubernetes_login("secret store", name, store, secrets)
+    return KubernetesSecretStore(login, store.namespace)
+
+
 FACTORIES: Mapping[str, Factory] = {
     "file": _file,
     "env": _env,
     "vault": _vault,
     "aws-secrets-manager": _aws,
     "aws-parameter-store": _aws,
+    "kubernetes": _kubernetes,
 }
 
 

@@ -1,0 +1,75 @@
+"""Logging in to a registry of container images with a user and password, or an access token."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent.clouds.base import SecretSource
+from agent.clouds.cache import CredentialCache
+from agent.connectors.http import basic
+from agent.connectors.registry import Registry, host_of
+from agent.credentials import Identity, RegistryCredentials
+from agent.errors import AccessDenied
+from agent.secret_reference import SecretReference
+from agent.telemetry.logs import get_logger
+
+log = get_logger()
+
+
+class DockerConnector:
+    """Gives the user and password that *references* name, for *registry*."""
+
+    gives = RegistryCredentials
+
+    def __init__(
+        self,
+        name: str,
+        registry: str,
+        references: Sequence[SecretReference],
+        secrets: SecretSource,
+        *,
+        ca_file: Path | None = None,
+    ) -> None:
+        self.name = name
+        self._address = registry
+        self._references = references
+        self._secrets = secrets
+        self._registry = Registry(registry, ca_file, secrets.register)
+        self._cache = CredentialCache(name, self._issue)
+
+    async def credentials(self) -> RegistryCredentials:
+        return await self._cache.get()
+
+    def invalidate(self, used: RegistryCredentials) -> None:
+        if self._cache.drop(used):
+            log.warning("credential.refused", connector=self.name)
+            for reference in self._references:
+                self._secrets.invalidate(reference)
+
+    async def identity(self) -> Identity:
+        credentials = await self.credentials()
+        try:
+            await self._require_good(credentials)
+        except AccessDenied:
+            self.invalidate(credentials)
+            credentials = await self.credentials()
+            await self._require_good(credentials)
+        who = f"{credentials.username.reveal()} at {host_of(self._address)}"
+        return Identity(who, credentials.expires_at)
+
+    async def close(self) -> None:
+        await self._cache.close()
+
+    async def _issue(self) -> RegistryCredentials:
+        resolved = await self._secrets.resolve_together(self._references)
+        username, password = resolved.secrets
+        expires_at = None
+        if resolved.expires_in is not None:
+            expires_at = datetime.now(UTC) + timedelta(seconds=resolved.expires_in)
+        return RegistryCredentials(self._address, username, password, expires_at)
+
+    async def _require_good(self, credentials: RegistryCredentials) -> None:
+        username = credentials.username.reveal()
+        header = basic(self._secrets, username, credentials.password)
+        await asyncio.to_thread(self._registry.require_good, username, header)
