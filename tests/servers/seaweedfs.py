@@ -3,6 +3,7 @@
 import json
 import shutil
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,12 +54,15 @@ class SeaweedFS:
         self.server.stop()
 
 
-def start_seaweedfs(directory: Path) -> SeaweedFS:
-    """Start a server that keeps its data in the empty *directory*; wait until it answers."""
+def start_seaweedfs(directory: Path, *, provider: Mapping[str, str] | None = None) -> SeaweedFS:
+    """Start a server that keeps its data in the empty *directory*; wait until it answers.
+
+    *provider* is the configuration of an OpenID provider whose tokens are good for the role.
+    """
     data, config, iam = directory / "data", directory / "s3.json", directory / "iam.json"
     data.mkdir(parents=True)
     config.write_text(json.dumps(_identities()))
-    iam.write_text(json.dumps(_roles()))
+    iam.write_text(json.dumps(_roles(provider)))
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
     server = spawn(
         [
@@ -116,16 +120,24 @@ def _identities() -> dict[str, object]:
         return {"name": name, "credentials": [credential], "actions": actions}
 
     reads = [f"Read:{BUCKET}", f"List:{BUCKET}"]
-    return {"identities": [identity("admin", ADMIN, ["Admin"]), identity("reader", READER, reads)]}
+    # A federation token has those of the user's rights that a policy gives, not the actions.
+    admin = {**identity("admin", ADMIN, ["Admin"]), "policyNames": ["Everything"]}
+    return {"identities": [admin, identity("reader", READER, reads)]}
 
 
-def _roles() -> dict[str, object]:
+def _roles(provider: Mapping[str, str] | None) -> dict[str, object]:
     reads = {
         "Effect": "Allow",
         "Action": ["s3:GetObject", "s3:ListBucket"],
         "Resource": [f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/*"],
     }
-    assumes = {"Effect": "Allow", "Principal": "*", "Action": ["sts:AssumeRole"]}
+    everything = {"Effect": "Allow", "Action": ["*"], "Resource": ["*"]}
+    assumes = [{"Effect": "Allow", "Principal": "*", "Action": ["sts:AssumeRole"]}]
+    providers = []
+    if provider is not None:
+        principal, action = {"Federated": "oidc"}, "sts:AssumeRoleWithWebIdentity"
+        assumes.append({"Effect": "Allow", "Principal": principal, "Action": [action]})
+        providers = [{"name": "oidc", "type": "oidc", "enabled": True, "config": dict(provider)}]
     return {
         "sts": {
             "tokenDuration": "1h",
@@ -134,18 +146,17 @@ def _roles() -> dict[str, object]:
             "signingKey": "c2lnbmluZy1rZXktb2YtdGhlLXRlc3Qtc3RvcmUtb25seQ==",
         },
         "policy": {"defaultEffect": "Deny"},
+        "providers": providers,
         "roles": [
             {
                 "roleName": "ArtifactReader",
                 "roleArn": ROLE_ARN,
-                "trustPolicy": {"Version": "2012-10-17", "Statement": [assumes]},
+                "trustPolicy": {"Version": "2012-10-17", "Statement": assumes},
                 "attachedPolicies": ["ReadArtifacts"],
             }
         ],
         "policies": [
-            {
-                "name": "ReadArtifacts",
-                "document": {"Version": "2012-10-17", "Statement": [reads]},
-            }
+            {"name": name, "document": {"Version": "2012-10-17", "Statement": [statement]}}
+            for name, statement in [("ReadArtifacts", reads), ("Everything", everything)]
         ],
     }

@@ -1,10 +1,14 @@
 """What every connector promises, asked of each method against a real S3 and STS server."""
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 from botocore.exceptions import ClientError
 
+from agent.artifact_uri import ArtifactUri
+from agent.artifacts.open import open_artifact_stores
+from agent.config.artifact_stores import ArtifactStore
 from agent.config.connectors import AwsConnector
 from agent.config.secret_stores import EnvSecretStore
 from agent.connectors.open import open_connectors
@@ -12,6 +16,7 @@ from agent.credentials import AwsCredentials
 from agent.errors import AccessDenied, CredentialUnavailable
 from agent.secrets.open import open_secret_stores
 from agent.testing.connectors import Case, ConnectorContract
+from tests.doubles.token_issuer import running_token_issuer
 from tests.servers.seaweedfs import ROLE_ARN, SeaweedFS, s3_client, start_seaweedfs
 
 KEY = {"access_key_id": "secret://env/ID", "secret_access_key": "secret://env/KEY"}
@@ -21,9 +26,12 @@ METHODS = {
     "secret-key": KEY,
     "sts-token": KEY | TOKEN,
     "iam-role": KEY | ROLE,
+    "federation-token": KEY,
+    "web-identity": ROLE,
     "implicit": {},
     "iam-role of the host": ROLE,
 }
+NARROWED = ["iam-role", "federation-token", "web-identity"]
 LIST_ONLY = {
     "Version": "2012-10-17",
     "Statement": [
@@ -33,10 +41,23 @@ LIST_ONLY = {
 
 
 @pytest.fixture(scope="module")
-def seaweedfs(tmp_path_factory):
-    server = start_seaweedfs(tmp_path_factory.mktemp("seaweedfs") / "it")
+def issuer(certificate_authority):
+    with running_token_issuer(certificate_authority) as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def seaweedfs(tmp_path_factory, issuer, certificate_authority):
+    provider = {
+        "issuer": issuer.address,
+        "clientId": issuer.audience,
+        "jwksUri": issuer.keys_url,
+        "tlsCaCert": str(certificate_authority.ca_file),
+    }
+    server = start_seaweedfs(tmp_path_factory.mktemp("seaweedfs") / "it", provider=provider)
     client = s3_client(server.endpoint_url)
-    client.put_object(Bucket=server.bucket, Key="model", Body=b"weights")
+    for bucket, key in [("artifacts", "model"), ("artifacts", "b/model"), ("payroll", "model")]:
+        client.put_object(Bucket=bucket, Key=key, Body=b"weights")
     client.close()
     yield server
     server.stop()
@@ -53,18 +74,30 @@ def secrets():
 
 
 @pytest.fixture
-async def connect(seaweedfs, secrets, monkeypatch):
-    """Opens a connector by its method, with the key of a reader in the environment."""
+def token_file(tmp_path, issuer):
+    file = tmp_path / "token"
+    file.write_text(issuer.sign("agent") + "\n")
+    return file
+
+
+@pytest.fixture
+async def connect(seaweedfs, secrets, monkeypatch, token_file):
+    """Opens a connector for the whole bucket by its method, with a key in the environment."""
     _give_key(monkeypatch, seaweedfs.reader)
     opened = []
 
-    def open_(method, **options):
+    def open_(method, *, reads=("s3://artifacts",), **options):
+        given = {"region": seaweedfs.region, "endpoint_url": seaweedfs.endpoint_url}
         if method == "sts-token":
             _give_token(monkeypatch, seaweedfs)
-        given = {"region": seaweedfs.region, "endpoint_url": seaweedfs.endpoint_url}
+        if method == "federation-token":  # the server issues it to its admin alone
+            _give_key(monkeypatch, seaweedfs.admin)
+        if method == "web-identity":
+            given["web_identity_token_file"] = token_file
         given |= METHODS[method] | options
         aws = AwsConnector(type="aws", method=method.split(" ")[0], **given)
-        opened.extend(open_connectors({"it": aws}, secrets).values())
+        readable = {"it": [ArtifactUri.parse(uri) for uri in reads]}
+        opened.extend(open_connectors({"it": aws}, secrets, readable=readable).values())
         return opened[-1]
 
     yield open_
@@ -91,12 +124,29 @@ def _give_token(monkeypatch, server: SeaweedFS) -> None:
     monkeypatch.setenv("T_TOKEN", issued["SessionToken"])
 
 
-async def _read(credentials: AwsCredentials) -> bytes:
-    """Read the object at the place that the credentials name."""
-    return await asyncio.to_thread(_get, credentials)
+async def _read(credentials: AwsCredentials, bucket="artifacts", key="model") -> bytes:
+    """Read an object at the place that the credentials name."""
+
+    def get() -> bytes:
+        with _client(credentials) as s3, s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
+            return body.read()
+
+    return await asyncio.to_thread(get)
 
 
-def _get(credentials: AwsCredentials) -> bytes:
+async def _list(credentials: AwsCredentials, prefix: str) -> list[str]:
+    """Return the keys of the bucket below *prefix*."""
+
+    def ask() -> list[str]:
+        with _client(credentials) as s3:
+            answer = s3.list_objects_v2(Bucket="artifacts", Prefix=prefix)
+        return [found["Key"] for found in answer.get("Contents", ())]
+
+    return await asyncio.to_thread(ask)
+
+
+@contextmanager
+def _client(credentials: AwsCredentials):
     import boto3
 
     token = credentials.session_token
@@ -109,8 +159,7 @@ def _get(credentials: AwsCredentials) -> bytes:
         aws_session_token=token.reveal() if token else None,
     )
     try:
-        with client.get_object(Bucket="artifacts", Key="model")["Body"] as body:
-            return body.read()
+        yield client
     finally:
         client.close()
 
@@ -158,3 +207,75 @@ async def test_a_wrong_key_is_refused_by_name(connect, monkeypatch):
 async def test_a_role_that_does_not_exist_is_unavailable(connect):
     with pytest.raises(CredentialUnavailable):
         await connect("iam-role", role_arn="arn:aws:iam::role/Missing").credentials()
+
+
+@pytest.mark.parametrize("method", NARROWED)
+async def test_a_session_reads_the_artifact_stores_of_its_connector_and_nothing_else(
+    connect, method
+):
+    """The key and the role behind it may read all of the bucket; the key of federation, all."""
+    credentials = await connect(method, reads=["s3://artifacts/b"]).credentials()
+
+    assert b"weights" == await _read(credentials, key="b/model")
+    assert ["b/model"] == await _list(credentials, "b/")
+    for bucket, key in [("artifacts", "model"), ("payroll", "model"), ("payroll", "b/model")]:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            await _read(credentials, bucket, key)
+    for prefix in ("", "model", "b"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            await _list(credentials, prefix)
+
+
+async def test_a_narrowed_session_has_all_that_the_artifact_store_asks_for(connect):
+    """Also the object that is called as the root of its store."""
+    roots = ["s3://artifacts/b", "s3://artifacts/model"]
+    connector = connect("iam-role", reads=roots)
+    settings = [ArtifactStore(name=uri[-1:], uri=uri, connector="it") for uri in roots]
+    stores = open_artifact_stores(settings, {"it": connector}, block_bytes=lambda: 65536)
+
+    for uri in ("s3://artifacts/b/model", "s3://artifacts/model"):
+        place = ArtifactUri.parse(uri)
+        async with stores.find(place).open(place) as artifact:
+            assert [b"weights"] == [block async for block in artifact.blocks()]
+    page = await stores.find(settings[0].root).list(settings[0].root, page_size=9, page_token=None)
+    assert ["s3://artifacts/b/model"] == [str(entry.uri) for entry in page.entries]
+    assert "listed" in await stores.by_name("b").check()
+    await stores.close()
+
+
+async def test_a_role_without_artifact_stores_may_what_it_may(connect):
+    credentials = await connect("iam-role", reads=[]).credentials()
+
+    assert b"weights" == await _read(credentials)
+
+
+@pytest.mark.parametrize("resource_type", ["aws-generic", "s3-bucket"])
+async def test_a_resource_narrows_where_no_artifact_store_does(connect, resource_type):
+    resource = {"resource_type": resource_type, "resource_id": "s3://artifacts/b"}
+    credentials = await connect("iam-role", reads=[], **resource).credentials()
+
+    assert b"weights" == await _read(credentials, key="b/model")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        await _read(credentials)
+
+
+async def test_a_web_identity_that_expired_is_unavailable_until_the_file_has_another(
+    connect, token_file, issuer
+):
+    token_file.write_text(issuer.sign("agent", life=-1))
+    connector = connect("web-identity")
+    with pytest.raises(CredentialUnavailable) as failure:
+        await connector.credentials()
+    assert "AssumeRoleWithWebIdentity answered 400" in failure.value.detail
+
+    token_file.write_text(issuer.sign("agent"))
+
+    assert b"weights" == await _read(await connector.credentials())
+
+
+async def test_a_token_of_another_issuer_is_unavailable(connect, token_file, certificate_authority):
+    with running_token_issuer(certificate_authority) as other:
+        token_file.write_text(other.sign("agent"))
+
+    with pytest.raises(CredentialUnavailable):
+        await connect("web-identity").credentials()
