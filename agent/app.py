@@ -29,9 +29,11 @@ from agent.link.channel import Channel
 from agent.link.dial import Endpoint
 from agent.link.enrolment import enroll as enroll_at
 from agent.link.enrolment import read_join_token
+from agent.link.lanes import Lanes
 from agent.link.link import Introduction, Link
+from agent.link.uploads import Uploads
 from agent.parts import Parts, PartsOfNow
-from agent.protocol.messages import AgentStatus
+from agent.protocol.messages import UPLOAD, AgentStatus
 from agent.reloading import Reloading
 from agent.secret import Secret
 from agent.telemetry import logs, metrics
@@ -79,10 +81,20 @@ class Daemon:
         stack.push_async_callback(self._parts.close)
         self._kinds = installed_kinds()
         self._channel = Channel()
+        self._uploads = Uploads(
+            endpoint(settings),
+            self._identity,
+            version=VERSION,
+            upload_from=settings.control_plane.upload_from,
+            segment_bytes=self._parts.segment_bytes,
+            backoff=lambda: _backoff(settings),
+        )
+        stack.callback(self._uploads.close)
         self._link = Link(
             endpoint(settings),
             self._identity,
             channel=self._channel,
+            uploads=self._uploads,
             introduction=self._introduction,
             backoff=_backoff(settings),
         )
@@ -120,7 +132,7 @@ class Daemon:
             tools=self._parts.lend,
             journal=self._journal,
             audit=self._audit,
-            outbox=self._channel,
+            outbox=Lanes(self._channel, self._uploads),
             redact=counted(self._redactor, "frame"),
             spawn=lambda work, name: tasks.create_task(work, name=name),
         )
@@ -178,7 +190,10 @@ class Daemon:
         return Introduction(
             version=VERSION,
             labels=self._settings.agent.labels,
-            capabilities=[f"job:{name}" for name in self._kinds],
+            capabilities=[
+                *(f"job:{name}" for name in self._kinds),
+                *([UPLOAD] if self._uploads.enabled else []),
+            ],
             max_concurrent_jobs=self._settings.agent.max_concurrent_jobs,
         )
 

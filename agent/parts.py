@@ -22,6 +22,10 @@ MIN_BLOCK = 64 * 1024
 MAX_BLOCK = 1024 * 1024
 BLOCKS_PER_JOB = 8
 """Being read, waiting, hashed and sent, the store's own; and what the allocator keeps for each."""
+MIN_SEGMENT = 256 * 1024
+MAX_SEGMENT = 4 * 1024 * 1024
+SEGMENTS_PER_JOB = 4
+"""Two that an upload keeps until they are in safe hands; the other half is for its blocks."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,11 @@ class Readers:
         """Return how much the next transfer reads at once."""
         share = self.memory // (max(1, self.count) * BLOCKS_PER_JOB)
         return max(MIN_BLOCK, min(MAX_BLOCK, share))
+
+    def segment_bytes(self) -> int:
+        """Return how long a segment of an upload may be that begins now."""
+        share = self.memory // (max(1, self.count) * SEGMENTS_PER_JOB)
+        return max(MIN_SEGMENT, min(MAX_SEGMENT, share))
 
 
 @dataclass(slots=True)
@@ -116,6 +125,10 @@ class PartsOfNow:
             yield parts.tools
         finally:
             parts.readers.count -= 1
+
+    def segment_bytes(self) -> int:
+        """Return how long a segment of an upload may be that begins now."""
+        return self._parts.readers.segment_bytes()
 
     def replace(self, parts: Parts) -> None:
         """Lend *parts* from now on."""

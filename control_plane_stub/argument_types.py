@@ -5,6 +5,7 @@ import re
 from argparse import ArgumentTypeError
 from typing import Any, Never
 
+_BYTES = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -14,6 +15,14 @@ def seconds(text: str) -> float:
     if not match or float(match[1]) <= 0:
         raise ArgumentTypeError(f"{text!r} is no duration; write 30s, 5m or 2h")
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def size(text: str) -> int:
+    """Return the size *text*, as ``4096``, ``64KiB`` or ``1MiB``, in bytes."""
+    match = re.fullmatch(r"(\d{1,15})(KiB|MiB|GiB)?", text.strip())
+    if not match:
+        raise ArgumentTypeError(f"{text!r} is no size; write 4096, 64KiB or 1MiB")
+    return int(match[1]) * _BYTES[match[2] or ""]
 
 
 def parameter(text: str) -> tuple[str, Any]:

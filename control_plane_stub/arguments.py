@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from agent.protocol.close_reasons import CLOSE_POLICIES
-from control_plane_stub.argument_types import address, parameter, seconds
+from control_plane_stub.argument_types import address, parameter, seconds, size
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _EXIT_CODES = (
@@ -117,6 +117,19 @@ def _add_serve(verbs: _Verbs) -> None:
         type=seconds,
         default=15.0,
         help="between two pings of a link: 500ms, 5s (default: 15s)",
+    )
+    serve.add_argument(
+        "--upload-from",
+        metavar="SIZE",
+        type=size,
+        default="1MiB",
+        help="agents may upload content of this size and more: 0, 64KiB (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--no-upload",
+        dest="upload",
+        action="store_false",
+        help="offer no uploads: all content comes over the links",
     )
 
 

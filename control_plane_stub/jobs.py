@@ -55,6 +55,8 @@ class Job:
     stored: bool = True
     """Whether the store knows it while it is open; a job that only passes through does not need
     that."""
+    uploading: bool = False
+    """Its content comes outside of the link at present."""
     progress: tuple[int, int | None] | None = None
     content: Content | None = None
     log: JobLog | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import Outcome, Reason
+from agent.protocol.messages import UploadOffer
 from control_plane_stub.agents.dispatch import Directory, Dispatcher
 from control_plane_stub.agents.faults import Faults
 from control_plane_stub.agents.inbox import Inbox, Shelf
@@ -28,6 +29,7 @@ class ControlPlane:
     faults: Faults
     recorder: Recorder | None
     heartbeat_s: float
+    upload: UploadOffer | None
 
     def instance(self, agent: str, name: str) -> Instance:
         """Return this instance, which is made when it is met for the first time."""
@@ -39,6 +41,7 @@ class ControlPlane:
                 jobs=self.jobs,
                 on_capacity=self.dispatcher.capacity_changed,
                 heartbeat_s=self.heartbeat_s,
+                upload=self.upload,
             )
             self.directory.add(known)
         return known
@@ -86,7 +89,12 @@ class ControlPlane:
 
 
 def open_plane(
-    directory: Path, *, spool_limit: int, record_frames: Path | None, heartbeat_s: float = 15.0
+    directory: Path,
+    *,
+    spool_limit: int,
+    record_frames: Path | None,
+    heartbeat_s: float = 15.0,
+    upload: UploadOffer | None = None,
 ) -> ControlPlane:
     """Open or create the state in *directory*; waits for the disk.
 
@@ -111,4 +119,5 @@ def open_plane(
         faults=Faults(),
         recorder=Recorder(record_frames) if record_frames else None,
         heartbeat_s=heartbeat_s,
+        upload=upload,
     )

@@ -12,6 +12,8 @@ import structlog
 from aiohttp import web
 
 from agent.errors import UsageError
+from agent.protocol.messages import UploadOffer
+from agent.protocol.upload import UPLOAD_PATH
 from control_plane_stub.agents.gate import Gate
 from control_plane_stub.allocator import keep_large_buffers
 from control_plane_stub.plane import ControlPlane, open_plane
@@ -47,6 +49,8 @@ class ServeOptions:
     """So much of one job's content is taken in while nobody reads it, in bytes."""
     heartbeat_s: float = 15.0
     """Between two pings of a link; a link without a message for three of them is closed."""
+    upload_from: int | None = 1024 * 1024
+    """Agents are offered to upload content of so many bytes and more; None offers nothing."""
 
 
 async def serve(options: ServeOptions, *, started: Callable[[str], None] | None = None) -> None:
@@ -110,10 +114,17 @@ def _opened(options: ServeOptions) -> tuple[ControlPlane, str, ssl.SSLContext | 
             spool_limit=options.spool_limit,
             record_frames=options.record_frames,
             heartbeat_s=options.heartbeat_s,
+            upload=_upload(options),
         )
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
     return plane, token, tls
+
+
+def _upload(options: ServeOptions) -> UploadOffer | None:
+    if options.upload_from is None:
+        return None
+    return UploadOffer(path=UPLOAD_PATH, min_bytes=options.upload_from)
 
 
 def _tls(options: ServeOptions) -> ssl.SSLContext | None:

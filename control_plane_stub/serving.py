@@ -31,6 +31,7 @@ def run_server(options: argparse.Namespace) -> None:
         public_host=options.public_host,
         record_frames=options.record_frames,
         heartbeat_s=options.heartbeat,
+        upload_from=options.upload_from if options.upload else None,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(serve_options, started=lambda url: _welcome(url, token_file)))

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator, model_validator
 
 from agent.config.parts import Part, has_host, is_loopback
-from agent.config.units import Duration
+from agent.config.units import Duration, Size
 
 # Written out, since the guard reads settings and must not reach the protocol through them.
 _CONNECT_PATH = "/agent/v1/connect"
@@ -50,6 +50,10 @@ class ControlPlane(Part):
     Default: what HTTPS_PROXY and NO_PROXY say."""
     allow_plaintext: bool = False
     """Permit ws:// to an address that is not loopback."""
+    upload_from: Size | None = 8 * 1024 * 1024
+    """Content of this size and above goes by HTTP PUT, where the control plane offers that.
+
+    null never uploads. Smaller content goes through the WebSocket."""
     backoff: Backoff = Backoff()
 
     @field_validator("proxy")

@@ -24,12 +24,13 @@ LONGEST_RESULT = 768 * 1024
 
 
 class Outbox(Protocol):
-    """What jobs send through; `agent.link.channel.Channel` is one. It outlives every connection."""
+    """What jobs send through; `agent.link.lanes.Lanes` is one. It outlives every connection."""
 
     def post(self, message: Numbered) -> None: ...
     async def post_patiently(self, job: str, message: Numbered) -> None: ...
-    def open_stream(self, job: str, *, offset: int) -> None: ...
+    def announce(self, content: JobContent, *, offset: int) -> None: ...
     async def send_block(self, job: str, block: bytes | memoryview) -> None: ...
+    async def flush(self, job: str) -> None: ...
     def finish(self, job: str, last: Numbered) -> None: ...
     def drop_stream(self, job: str) -> None: ...
 
@@ -49,18 +50,19 @@ class MessageSink:
     async def content(self, content: Content) -> None:
         """Announce it; the media type is free text of the object's owner, the etag is compared."""
         media_type = content.media_type
-        self._outbox.open_stream(self._job, offset=self._offset)
-        self._outbox.post(
-            JobContent(
-                job=self._job,
-                size=content.size,
-                etag=content.etag,
-                media_type=self._redact(media_type) if media_type is not None else None,
-            )
+        message = JobContent(
+            job=self._job,
+            size=content.size,
+            etag=content.etag,
+            media_type=self._redact(media_type) if media_type is not None else None,
         )
+        self._outbox.announce(message, offset=self._offset)
 
     async def data(self, block: bytes | memoryview) -> None:
         await self._outbox.send_block(self._job, block)
+
+    async def flush(self) -> None:
+        await self._outbox.flush(self._job)
 
     async def log(self, chunk: Log) -> None:
         text = self._redact(chunk.text)

@@ -21,6 +21,9 @@ class StreamSink:
     async def data(self, block: bytes | memoryview) -> None:
         await asyncio.to_thread(self._stream.write, block)
 
+    async def flush(self) -> None:
+        await asyncio.to_thread(self._stream.flush)
+
     async def log(self, chunk: Log) -> None:
         await asyncio.to_thread(self._stream.write, chunk.text.encode())
 

@@ -87,7 +87,7 @@ async def dial(endpoint: Endpoint, headers: Mapping[str, str], *, version: str) 
     try:
         connection = await connecting
     except (OSError, InvalidHandshake, InvalidProxy, EOFError, ValueError) as exc:
-        raise _explained(exc, endpoint) from None
+        raise explained(exc, endpoint) from None
     assert isinstance(connection, LinkConnection)
     if connection.subprotocol != SUBPROTOCOL:
         connection.transport.abort()
@@ -119,7 +119,7 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     return context
 
 
-def _explained(exc: Exception, endpoint: Endpoint) -> AgentError:
+def explained(exc: Exception, endpoint: Endpoint) -> AgentError:
     """Turn what websockets and ssl raise into what a person or the back-off can act on."""
     match exc:
         case InvalidStatus(response=response):

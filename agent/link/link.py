@@ -20,6 +20,7 @@ from agent.link.connection import LinkConnection
 from agent.link.dial import DialFailed, Endpoint, dial, hang_up
 from agent.link.ending import End, closed, refused
 from agent.link.heartbeat import Heartbeat
+from agent.link.uploads import Uploads
 from agent.protocol.close_reasons import CLOSE_POLICIES, describe
 from agent.protocol.codec import Unknown, decode, encode
 from agent.protocol.messages import (
@@ -83,12 +84,14 @@ class Link:
         identity: Identity,
         *,
         channel: Channel,
+        uploads: Uploads,
         introduction: Callable[[], Introduction],
         backoff: Backoff,
     ) -> None:
         self._endpoint = endpoint
         self._identity = identity
         self._channel = channel
+        self._uploads = uploads
         self._introduction = introduction
         self._backoff = backoff
         self._session_id: str | None = None
@@ -199,6 +202,7 @@ class Link:
         if not isinstance(welcome, Welcome) or welcome.protocol != PROTOCOL_VERSION:
             raise ProtocolError("the answer to hello was no welcome")
         self._channel.forget_loose()
+        self._uploads.welcome(welcome.upload)
         if welcome.resumed:
             self._resume(welcome)
         else:

@@ -10,6 +10,8 @@ PROTOCOL_VERSION = 1
 SUBPROTOCOL = "cloud-agent.v1"
 CONNECT_PATH = "/agent/v1/connect"
 ENROLL_PATH = "/agent/v1/enroll"
+UPLOAD = "upload"
+"""The lane of a content that comes by HTTP, and the capability of sending so."""
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 JobId = Name
@@ -101,6 +103,17 @@ class Limits(Part):
     """Each job's credit before the first `Credit`."""
 
 
+class UploadOffer(Part):
+    """Where the control plane takes content by HTTP: a path, on the host that was dialled."""
+
+    path: str = Field(max_length=256, pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$")
+    """No URL: so it can name no other host, port or scheme."""
+    min_bytes: Count = 1024 * 1024
+    """Smaller contents are to come in blocks."""
+    segment_bytes: Annotated[int, Field(ge=65536)] = 8 * 1024 * 1024
+    """The longest body of one request."""
+
+
 class Welcome(Message):
     """Control plane: the answer to `Hello`."""
 
@@ -112,6 +125,7 @@ class Welcome(Message):
     """The highest *seq* taken in from the agent in this session; 0 in a new one."""
     heartbeat_s: Annotated[float, Field(ge=0.05, le=300)] = 15
     limits: Limits = Limits()
+    upload: UploadOffer | None = None
     jobs: list[Standing] = []
     """In a new session: those of `Hello.jobs` that are known here; others are forgotten."""
     capabilities: list[str] = []
@@ -202,13 +216,14 @@ class JobRefused(Numbered):
 
 
 class JobContent(Numbered):
-    """Agent: data blocks follow; *size* counts the whole content of this job."""
+    """Agent: data follows, in blocks or in this *lane*; *size* counts the whole content."""
 
     type: Literal["job.content"] = "job.content"
     job: JobId
     size: Count
     etag: str
     media_type: str | None = None
+    lane: Literal["upload"] | None = None
 
 
 class JobLog(Numbered):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 from aiohttp import web
@@ -9,10 +10,12 @@ from aiohttp import web
 from agent.protocol.codec import MAX_TEXT_BYTES
 from agent.protocol.messages import CONNECT_PATH, ENROLL_PATH, SUBPROTOCOL
 from control_plane_stub.agents.enrolment import Enroller
+from control_plane_stub.agents.faults import Fault
 from control_plane_stub.agents.identity import Verifier, read_proof
 from control_plane_stub.agents.instance import LIMITS, Instance
 from control_plane_stub.agents.link import AgentLink
 from control_plane_stub.agents.refusals import Refused, refusal_response
+from control_plane_stub.agents.uploads import UploadDesk
 from control_plane_stub.plane import ControlPlane
 
 log = structlog.get_logger()
@@ -35,18 +38,21 @@ class Gate:
         self._require_certificate = require_certificate
         self._verifier = Verifier()
         self._enroller = Enroller(plane.store, self._verifier, plane.recorder)
+        self._desk = UploadDesk(plane.inbox, plane.faults, plane.recorder)
         self._links: dict[AgentLink, Instance] = {}
         self._restarting = False
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_route("GET", CONNECT_PATH, self.connect)
         app.router.add_route("GET", ENROLL_PATH, self.enroll)
+        if self._plane.upload is not None:
+            app.router.add_route("PUT", f"{self._plane.upload.path}/{{job}}", self.upload)
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Check the proof, upgrade, and talk until the link ends."""
         try:
             ws = self._offered(request)
-            instance = await self._admit(request)
+            instance = await self._admit(request, self._plane.faults.refusal)
         except Refused as refused:
             log.warning("link.refused", reason=refused.reason)
             return refusal_response(refused)
@@ -77,6 +83,16 @@ class Gate:
         await self._enroller.run(ws, proof, host=self._host(request), path=request.path)
         return ws
 
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        """Check the proof as for a link, and take in content."""
+        try:
+            self._let_in(request)
+            instance = await self._admit(request)
+        except Refused as refused:
+            log.warning("upload.refused", reason=refused.reason)
+            return refusal_response(refused)
+        return await self._desk.take(request, instance)
+
     async def revoke(self, agent: str, instance: str) -> bool:
         """Refuse this key from now on and close its link; False when there is no such instance."""
         known = await self._plane.store.revoke(agent, instance, now=time.time())
@@ -97,13 +113,7 @@ class Gate:
 
     def _offered(self, request: web.Request) -> web.WebSocketResponse:
         """Return the upgrade, if this is a request for one that we can answer."""
-        if self._plane.recorder is not None:
-            self._plane.recorder.handshake(f"GET {request.path_qs}", request.headers)
-        if self._restarting:
-            raise Refused("restarting")
-        transport = request.transport
-        if self._require_certificate and not (transport and transport.get_extra_info("peercert")):
-            raise Refused("identity_rejected")
+        self._let_in(request)
         ws = web.WebSocketResponse(
             protocols=[SUBPROTOCOL],
             compress=False,
@@ -116,6 +126,16 @@ class Gate:
             raise Refused("bad_request")
         return ws
 
+    def _let_in(self, request: web.Request) -> None:
+        if self._plane.recorder is not None:
+            line = f"{request.method} {request.path_qs}"
+            self._plane.recorder.handshake(line, request.headers)
+        if self._restarting:
+            raise Refused("restarting")
+        transport = request.transport
+        if self._require_certificate and not (transport and transport.get_extra_info("peercert")):
+            raise Refused("identity_rejected")
+
     def _host(self, request: web.Request) -> str:
         """Return our own name, which a proof has to be made out to.
 
@@ -124,9 +144,11 @@ class Gate:
         """
         return self._public_host or request.host
 
-    async def _admit(self, request: web.Request) -> Instance:
+    async def _admit(
+        self, request: web.Request, refusal: Callable[[str], Fault | None] = lambda _: None
+    ) -> Instance:
         proof = read_proof(request.headers.get("Authorization"))
-        if (fault := self._plane.faults.refusal(proof.agent)) is not None:
+        if (fault := refusal(proof.agent)) is not None:
             raise Refused(fault.reason, retry_after=fault.retry_after)
         enrolled = await self._plane.store.instance(proof.agent, proof.instance)
         if enrolled is None:

@@ -19,7 +19,7 @@ from agent.protocol.codec import parse_object
 from control_plane_stub.agents.refusals import Refused
 
 CLOCK_TOLERANCE = 300.0
-DEFAULT_PORTS = {"wss": ":443", "ws": ":80"}
+DEFAULT_PORTS = {"wss": ":443", "ws": ":80", "https": ":443", "http": ":80"}
 """Left out of the Host header, as in a public name, whether or not an agent's URL has them."""
 LONGEST_PROOF = 4096
 LONGEST_LIFE = 300

@@ -108,6 +108,11 @@ class Inbox:
             conversation.unsafe.append(block.seq)
             job.content.append(piece, partial(self._block_is_safe, instance, conversation))
 
+    def uploaded(self, content: Content, piece: bytes, done: Callable[[], None]) -> None:
+        """Take in the next bytes of *content*, which came outside of the link."""
+        self.received_bytes += len(piece)
+        content.append(memoryview(piece), done)
+
     def _block_is_safe(self, instance: Instance, conversation: Conversation) -> None:
         conversation.unsafe.popleft()
         if instance.link is not None:
@@ -148,11 +153,15 @@ class Inbox:
             self._abandon(instance, job, Reason.CHANGED)
             return
         content = known or self._shelf.content(job)
-        content.on_read = partial(instance.grant, job)
         content.size = job.size = message.size
         job.etag, job.media_type, job.content = message.etag, message.media_type, content
         self._jobs.note(job)
-        instance.grant(job)
+        if message.lane is None:
+            content.on_read = partial(instance.grant, job)
+            instance.grant(job, anew=job.uploading)
+        else:
+            content.on_read = job.changed.notify
+        job.uploading = message.lane is not None
         job.touch()
 
     def _log(self, instance: Instance, message: JobLog) -> None:

@@ -18,6 +18,7 @@ from agent.protocol.messages import (
     Limits,
     Numbered,
     Standing,
+    UploadOffer,
     Welcome,
 )
 from agent.protocol.session import Session
@@ -42,10 +43,12 @@ class Instance:
         jobs: Jobs,
         on_capacity: Callable[["Instance"], None],
         heartbeat_s: float,
+        upload: UploadOffer | None,
     ) -> None:
         self.agent = agent
         self.name = name
         self.heartbeat_s = heartbeat_s
+        self._upload = upload
         self.hello: Hello | None = None
         self.link: Link | None = None
         self.connected_since: float | None = None
@@ -150,12 +153,17 @@ class Instance:
         """Tell the agent that it may forget *job*."""
         self.post(JobSettled(job=job))
 
-    def grant(self, job: Job) -> None:
-        """Let the agent send as far as readers and spool allow, where that is news to it."""
+    def grant(self, job: Job, *, anew: bool = False) -> None:
+        """Let the agent send as far as readers and spool allow, where that is news to it.
+
+        *anew*: it goes on after an upload, from a position that it knows better than we do.
+        """
         content = job.content
         if content is None or content.size is None or job.id not in self.open:
             return
         up_to = min(content.allowance(), content.size)
+        if anew:
+            self._granted[job.id] = 0
         granted = self._granted.setdefault(job.id, content.have + LIMITS.credit_bytes)
         if up_to >= granted + CREDIT_STEP or (up_to > granted and up_to == content.size):
             self._granted[job.id] = up_to
@@ -190,6 +198,7 @@ class Instance:
             received=known.session.received,
             heartbeat_s=self.heartbeat_s,
             limits=LIMITS,
+            upload=self._upload,
         )
 
     def _begun(self, hello: Hello) -> Welcome:
@@ -210,6 +219,7 @@ class Instance:
             resumed=False,
             heartbeat_s=self.heartbeat_s,
             limits=LIMITS,
+            upload=self._upload,
             jobs=standings,
         )
 

@@ -1,8 +1,8 @@
 """Writes everything that crosses the agents' links to a file, for whoever wants to search it.
 
 A record is time (f64, seconds since 1970), direction (one byte: ``i`` from the agent, ``o`` to it,
-``h`` headers of a handshake), length (u32), and so many bytes, all big-endian. What opens *our* own
-door is left out: the value of Authorization, and join tokens.
+``h`` headers of a request, ``u`` a part of an upload), length (u32), and so many bytes, all
+big-endian. What opens *our* own door is left out: the value of Authorization, and join tokens.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HEAD = struct.Struct("!dcI")
-_DIRECTIONS = {"in": b"i", "out": b"o", "headers": b"h"}
+_DIRECTIONS = {"in": b"i", "out": b"o", "headers": b"h", "upload": b"u"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import TypeVar
 
-from agent.protocol.messages import Numbered
+from agent.protocol.messages import JobContent, Numbered
 
 M = TypeVar("M", bound=Numbered)
 
@@ -25,14 +25,18 @@ class RecordingOutbox:
     async def post_patiently(self, job: str, message: Numbered) -> None:
         self.post(message)
 
-    def open_stream(self, job: str, *, offset: int) -> None:
-        self.offsets[job] = offset
-        self.content[job] = b""
+    def announce(self, content: JobContent, *, offset: int) -> None:
+        self.offsets[content.job] = offset
+        self.content[content.job] = b""
+        self.post(content)
 
     async def send_block(self, job: str, block: bytes | memoryview) -> None:
         self.content[job] += bytes(block)
         while self.reader_waits:
             await asyncio.get_running_loop().create_future()
+
+    async def flush(self, job: str) -> None:
+        """Everything is where it belongs."""
 
     def finish(self, job: str, last: Numbered) -> None:
         self.post(last)

@@ -11,6 +11,7 @@ from agent.link.backoff import Backoff
 from agent.link.channel import Channel
 from agent.link.dial import Endpoint
 from agent.link.link import Introduction, Link
+from agent.link.uploads import Uploads
 from tests.doubles.scripted_control_plane import Work
 from tests.waiting import until
 
@@ -54,18 +55,35 @@ class Agent(NamedTuple):
         assert not self.task.done(), self.task
 
 
+def new_uploads(
+    endpoint: Endpoint, identity: Identity, *, upload_from: int | None = 1, segment: int = 65536
+) -> Uploads:
+    """An upload lane that waits for a welcome, and next to nothing else."""
+    return Uploads(
+        endpoint,
+        identity,
+        version="9.9.9",
+        upload_from=upload_from,
+        segment_bytes=lambda: segment,
+        backoff=Impatient,
+    )
+
+
 def new_link(
     endpoint: Endpoint | str,
     identity: Identity,
     *,
     channel: Channel | None = None,
     backoff: Backoff | None = None,
+    uploads: Uploads | None = None,
 ) -> Link:
     """A link that waits to be run."""
+    endpoint = Endpoint(endpoint) if isinstance(endpoint, str) else endpoint
     return Link(
-        Endpoint(endpoint) if isinstance(endpoint, str) else endpoint,
+        endpoint,
         identity,
         channel=channel or Channel(),
+        uploads=uploads or new_uploads(endpoint, identity),
         introduction=lambda: INTRODUCTION,
         backoff=backoff or Impatient(),
     )

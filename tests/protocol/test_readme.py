@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent.errors import Outcome, Reason
 from agent.identity import Identity, instance_of
 from agent.jobs.kinds import KINDS
-from agent.protocol import close_reasons, codec, messages
+from agent.link.upload import Target
+from agent.protocol import close_reasons, codec, messages, upload
 
 README = Path(messages.__file__).with_name("README.md").read_text(encoding="utf-8")
 KNOWN = messages.FROM_AGENT | messages.FROM_CONTROL_PLANE
 PARTS = [*KNOWN.values(), messages.OpenJob, messages.Standing, messages.Limits, messages.Trailer]
+PARTS.append(messages.UploadOffer)
 TABLES = {
     **{kind: KNOWN[kind] for kind in ("enroll", "hello", "welcome", "job.request", "job.accepted")},
     **{kind: KNOWN[kind] for kind in ("job.refused", "job.content", "job.log", "job.progress")},
@@ -23,6 +25,7 @@ TABLES = {
     "standing": messages.Standing,
     "trailer": messages.Trailer,
     "limit": messages.Limits,
+    "upload": messages.UploadOffer,
 }
 FIELDS = [(part, name) for part in PARTS for name in part.model_fields if name != "type"]
 
@@ -177,6 +180,46 @@ def test_the_limits_of_a_text_frame_are_the_codecs():
 
     assert rows("nesting / items / digits of an integer", f"{codec.MAX_DEPTH} / {items} / {digits}")
     assert rows("text frame, to the agent", f"{codec.MAX_TEXT_BYTES // 1024**2} MiB")
+
+
+def test_the_request_of_a_segment_is_what_an_agent_sends(identity):
+    (shown,) = (block for block in blocks() if block.startswith("PUT "))
+    connect = PROOF_CLAIMS["aud"]
+    url = upload.upload_url(connect, upload.UPLOAD_PATH, "j-18")
+    target = Target(url, "cloud.example.com", "/agent/v1/upload/j-18", identity, "0.1.0")
+
+    head = target.head(upload.Segment(0, 4194304, 1073741824)).decode()
+
+    assert f"`{url}`" in README
+    assert shown.splitlines() == [
+        re.sub("Bearer .*", "Bearer PROOF", line) for line in head.strip().split("\r\n")
+    ]
+
+
+def test_the_request_that_asks_is_the_one_of_the_readme():
+    assert f"Content-Range: {upload.Segment(0, 0, 1073741824).content_range()}" in README
+
+
+@pytest.mark.parametrize("status", upload.VERDICTS)
+def test_every_status_of_an_upload_has_a_row(status):
+    says = {
+        upload.Verdict.OUT_OF_STEP: "asks for the offset",
+        upload.Verdict.LATER: "asks again",
+        upload.Verdict.UNWANTED: "fails the job",
+    }
+
+    assert re.search(
+        rf"^\|[^|]*\b{status}\b[^|]*\|[^|]*\| {says[upload.VERDICTS[status]]}", README, re.MULTILINE
+    )
+
+
+def test_an_offset_in_an_answer_is_understood_as_it_is_written():
+    (shown,) = (value for value in EXAMPLES if value.keys() == {"offset"})
+
+    assert shown == json.loads(upload.taken(4194304))
+    assert upload.Answer(upload.Verdict.TAKEN, 200, 4194304) == upload.understand(
+        200, json.dumps(shown).encode()
+    )
 
 
 def test_it_can_be_read_on_a_screen():
