@@ -169,6 +169,11 @@ class GcpSecretManager(GcpLogin):
     cache: Duration = 300.0
     """How long a value is kept."""
 
+    @model_validator(mode="after")
+    def _url_is_safe(self) -> Self:
+        require_safe_url("endpoint_url", self.endpoint_url, allow_plaintext=False)
+        return self
+
 
 class AzureKeyVault(AzureLogin):
     """Azure Key Vault; needs the extra ``azure-key-vault``."""
