@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.clouds.azure.blob_service import service_client
+from agent.clouds.azure.delegation import Grant
 from agent.clouds.azure.errors import translated
 from agent.credentials import AzureCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable
@@ -71,18 +72,7 @@ def _described(client: "BlobServiceClient") -> str:
 def _delegated(
     client: "BlobServiceClient", container: str, starts: datetime, ends: datetime
 ) -> Secret:
-    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
-
     if client.account_name is None:
         raise CredentialUnavailable(detail="the connector names no storage_account")
     key = client.get_user_delegation_key(starts, ends)
-    sas = generate_container_sas(
-        client.account_name,
-        container,
-        user_delegation_key=key,
-        permission=ContainerSasPermissions(read=True, list=True),
-        start=starts,
-        expiry=ends,
-        protocol="https",
-    )
-    return Secret(sas)
+    return Grant(client.account_name, container, starts, ends).signed(key)
