@@ -90,7 +90,7 @@ class CredentialCache(Generic[C]):
         # What was being issued while the last ones were refused may be made of the same secrets.
         if drops == self._drops:
             self._last = credentials
-            kept = _kept_for(started, credentials.expires_at)
+            kept = min(_kept_for(started, credentials.expires_at), self._keep_at_most)
             self._keep_until = started + kept * (1 - _SPREAD * self._jitter())
             self._measure(credentials.expires_at)
         return credentials

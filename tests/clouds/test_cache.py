@@ -58,6 +58,18 @@ async def test_they_are_issued_again_a_tenth_before_their_end(life, kept):
     assert 2 == issuer.issued
 
 
+async def test_what_somebody_else_renews_is_kept_no_longer_than_is_said():
+    issuer = Issuer(timedelta(days=365))
+    minute = timedelta(minutes=1)
+    cache = CredentialCache("ml", issuer, keep_at_most=minute, now=lambda: issuer.now)
+    await cache.get()
+
+    issuer.now += minute
+    await cache.get()
+
+    assert 2 == issuer.issued
+
+
 async def test_many_callers_cause_one_issue():
     issuer = Issuer(timedelta(hours=1))
     cache = issuer.cache()
