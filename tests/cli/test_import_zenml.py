@@ -133,8 +133,11 @@ class TestCommand:
         (tmp_path / "export.json").write_text(answer.text)
 
         code = main(
-            ["config", "import-zenml", "-f", str(tmp_path / "export.json"), "--store", "files"]
-            + ["--path", "{name}.json", "--secrets-dir", str(tmp_path / "secrets")]
+            [
+                *("config", "import-zenml", "-f", str(tmp_path / "export.json")),
+                *("--store", "files", "--path", "{name}.json"),
+                *("--secrets-dir", str(tmp_path / "secrets")),
+            ]
         )
 
         out, err = capsys.readouterr()
