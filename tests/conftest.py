@@ -7,6 +7,7 @@ import pytest
 
 from tests.servers.azurite import Azurite, start_azurite
 from tests.servers.kubernetes import Cluster, cluster_of_environment
+from tests.servers.mlflow import Mlflow, start_mlflow
 from tests.servers.moto import Moto, start_moto
 from tests.servers.seaweedfs import SeaweedFS, start_seaweedfs
 from tests.servers.tls import CertificateAuthority
@@ -43,6 +44,14 @@ def vault(
 def zenml(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Iterator[Zenml]:
     """A ZenML server whose artifacts, of one pipeline run, are in `seaweedfs`."""
     server = start_zenml(tmp_path_factory.mktemp("zenml"), seaweedfs)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Iterator[Mlflow]:
+    """A tracking server with its artifacts in `seaweedfs`; each test has runs of its own."""
+    server = start_mlflow(tmp_path_factory.mktemp("mlflow") / "server", seaweedfs)
     yield server
     server.stop()
 

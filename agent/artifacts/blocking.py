@@ -33,8 +33,9 @@ class Threads:
         return loop.run_in_executor(self._pool, copy_context().run, call)
 
     def close(self) -> None:
-        """Let no call begin any more; does not wait for those under way. Idempotent."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Take no more calls; does not wait for those it has. Idempotent."""
+        # None is cancelled: it may be the one that closes a connection.
+        self._pool.shutdown(wait=False)
 
 
 class Reader(Protocol):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.base import BlockBytes, ByteRange, Entry, Page
+from agent.artifacts.base import BlockBytes, ByteRange, Entry, Located, Page
 from agent.artifacts.blocking import BlockingSource
 from agent.artifacts.http.client import HttpClient, Service
 from agent.artifacts.http.content import Content, open_content
@@ -53,7 +53,7 @@ class MlflowArtifactStore:
         self._block_bytes = block_bytes
         self._client = HttpClient(name, connector)
 
-    async def locate(self, uri: ArtifactUri) -> ArtifactUri:
+    async def locate(self, uri: ArtifactUri) -> Located:
         """Return where the bytes are, in the words of MLflow.
 
         Raises:
@@ -61,7 +61,7 @@ class MlflowArtifactStore:
         """
         self._require_below_root(uri)
         place = await self._client.ask(lambda service: locate(service, uri.segments))
-        return uri if isinstance(place, Proxied) else place
+        return Located(uri if isinstance(place, Proxied) else place)
 
     @asynccontextmanager
     async def open(
