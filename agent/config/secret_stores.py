@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -181,16 +182,23 @@ class AzureKeyVault(AzureLogin):
     type: Literal["azure-key-vault"]
     vault_url: str
     """As https://example.vault.azure.net."""
-    verify_challenge_resource: bool = True
-    """Refuse a vault whose host is not below the resource it asks a token for; false only for a
-    private host name."""
+    resource: str | None = None
+    """What tokens are issued for; default: the domain of `vault_url`, as https://vault.azure.net.
+    Set it only where the vault has a private host name."""
     cache: Duration = 300.0
     """How long a value is kept."""
 
     @model_validator(mode="after")
     def _url_is_safe(self) -> Self:
-        require_safe_url("vault_url", self.vault_url, allow_plaintext=False)
+        for key in ("vault_url", "resource"):
+            require_safe_url(key, getattr(self, key), allow_plaintext=False)
         return self
+
+    @property
+    def audience(self) -> str:
+        """What tokens are issued for."""
+        domain = (urlsplit(self.vault_url).hostname or "").partition(".")[2]
+        return (self.resource or f"https://{domain}").rstrip("/")
 
 
 class KubernetesSecrets(KubernetesLogin):

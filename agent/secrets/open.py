@@ -79,12 +79,28 @@ def _kubernetes(name: str, store: config.KubernetesSecrets, secrets: SecretSourc
     return KubernetesSecretStore(login, store.namespace)
 
 
+def _azure_key_vault(name: str, store: config.AzureKeyVault, secrets: SecretSource) -> SecretStore:
+    from agent.clouds.azure.open import open_token_login, require_package
+    from agent.secrets.azure_key_vault import AzureKeyVaultStore
+
+    where = f"secret store {name}"
+    require_package("azure.keyvault.secrets", where, "it", extra="azure-key-vault")
+    login = open_token_login(where, store, secrets, scope=f"{store.audience}/.default")
+    return AzureKeyVaultStore(
+        store.vault_url,
+        login,
+        ca_file=store.ca_file,
+        verify_resource=store.resource is None,
+    )
+
+
 FACTORIES: Mapping[str, Factory] = {
     "file": _file,
     "env": _env,
     "vault": _vault,
     "aws-secrets-manager": _aws,
     "aws-parameter-store": _aws,
+    "azure-key-vault": _azure_key_vault,
     "kubernetes": _kubernetes,
 }
 

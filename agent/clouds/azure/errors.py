@@ -63,5 +63,6 @@ def _ours(error: "HttpResponseError") -> JobError:
 
 
 def _code(error: "HttpResponseError") -> str:
-    code = getattr(error, "error_code", None) or ""
+    # Blob Storage has its codes in a header, other services in the body.
+    code = getattr(error, "error_code", None) or getattr(error.error, "code", None) or ""
     return str(getattr(code, "value", code))

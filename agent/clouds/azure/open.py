@@ -26,7 +26,6 @@ from agent.errors import UsageError
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 _PUBLIC = "https://login.microsoftonline.com"
-_EXTRA = "azure"
 
 
 def open_azure_login(
@@ -79,17 +78,29 @@ def open_tokens(where: str, azure: config.AzureLogin, secrets: SecretSource) -> 
     make = _make(azure)
     if make is None:
         raise UsageError(f"{where}: method {azure.method} is for a storage account alone")
-    if find_spec("azure.identity") is None:
-        raise UsageError(
-            f"{where}: method {azure.method} needs the extra {_EXTRA}: "
-            f"pip install 'cloud-agent[{_EXTRA}]'"
-        )
+    require_package("azure.identity", where, f"method {azure.method}", extra="azure")
     references = [azure.client_secret] if azure.client_secret is not None else []
     # What a platform injects into its workloads names the authority, too.
     host = azure.authority_host or (_PUBLIC if azure.method == "service-principal" else None)
     authority = Authority(host, azure.ca_file)
     metadata = azure.method in ("managed-identity", "implicit")
     return EntraTokens(secrets, references, authority, make, metadata=metadata)
+
+
+def require_package(package: str, where: str, what: str, *, extra: str) -> None:
+    """Refuse to go on without *package*, which *extra* installs; loads no SDK.
+
+    Raises:
+        UsageError: It is missing.
+    """
+    try:
+        found = find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise UsageError(
+            f"{where}: {what} needs the extra {extra}: pip install 'cloud-agent[{extra}]'"
+        )
 
 
 def _make(azure: config.AzureLogin) -> entra.Make | None:
