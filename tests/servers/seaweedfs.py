@@ -54,15 +54,18 @@ class SeaweedFS:
         self.server.stop()
 
 
-def start_seaweedfs(directory: Path, *, provider: Mapping[str, str] | None = None) -> SeaweedFS:
+def start_seaweedfs(
+    directory: Path, *, provider: Mapping[str, str] | None = None, session: str = "12h"
+) -> SeaweedFS:
     """Start a server that keeps its data in the empty *directory*; wait until it answers.
 
     *provider* is the configuration of an OpenID provider whose tokens are good for the role.
+    No session lives longer than *session*, whatever is asked for.
     """
     data, config, iam = directory / "data", directory / "s3.json", directory / "iam.json"
     data.mkdir(parents=True)
     config.write_text(json.dumps(_identities()))
-    iam.write_text(json.dumps(_roles(provider)))
+    iam.write_text(json.dumps(_roles(provider, session)))
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
     server = spawn(
         [
@@ -125,7 +128,7 @@ def _identities() -> dict[str, object]:
     return {"identities": [admin, identity("reader", READER, reads)]}
 
 
-def _roles(provider: Mapping[str, str] | None) -> dict[str, object]:
+def _roles(provider: Mapping[str, str] | None, session: str) -> dict[str, object]:
     reads = {
         "Effect": "Allow",
         "Action": ["s3:GetObject", "s3:ListBucket"],
@@ -141,7 +144,7 @@ def _roles(provider: Mapping[str, str] | None) -> dict[str, object]:
     return {
         "sts": {
             "tokenDuration": "1h",
-            "maxSessionLength": "12h",
+            "maxSessionLength": session,
             "issuer": "test-sts",
             "signingKey": "c2lnbmluZy1rZXktb2YtdGhlLXRlc3Qtc3RvcmUtb25seQ==",
         },

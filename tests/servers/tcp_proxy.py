@@ -1,9 +1,14 @@
 """A TCP proxy that counts what passes and cuts it off, between a client and a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
 from ssl import SSLContext
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _PIECE = 64 * 1024
 
@@ -105,3 +110,47 @@ async def tcp_proxy(target: int, *, tls: SSLContext | None = None) -> AsyncItera
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class ProxyInThread:
+    """A `TcpProxy` that a test without a loop of its own looks at and cuts."""
+
+    def __init__(self, proxy: TcpProxy, loop: asyncio.AbstractEventLoop) -> None:
+        self._proxy = proxy
+        self._loop = loop
+        self.endpoint_url = proxy.endpoint_url
+
+    def cut(self) -> int:
+        """End all connections at once; return how many there were."""
+        return self._call(self._proxy.cut)
+
+    def openings(self) -> list[bytes]:
+        """Return what the client of each connection sent first."""
+        return self._call(lambda: list(self._proxy.openings))
+
+    def _call(self, ask: Callable[[], T]) -> T:
+        async def answer() -> T:
+            return ask()
+
+        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(10)
+
+
+@contextmanager
+def proxy_in_thread(target: int) -> Iterator[ProxyInThread]:
+    """Forward a free port of 127.0.0.1 to *target*, with a loop of its own."""
+    ready: Future[ProxyInThread] = Future()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with tcp_proxy(target) as proxy:
+            ready.set_result(ProxyInThread(proxy, asyncio.get_running_loop()))
+            await done.wait()
+
+    thread = Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    proxy = ready.result(10)
+    try:
+        yield proxy
+    finally:
+        proxy._loop.call_soon_threadsafe(done.set)
+        thread.join()
