@@ -60,6 +60,13 @@ class Moto:
         iam.close()
         return Key(made["AccessKeyId"], Secret(made["SecretAccessKey"]))
 
+    def make_cluster(self, name: str) -> None:
+        """Make an EKS cluster; moto gives it an address where nothing is."""
+        eks = self.client("eks")
+        role = f"arn:aws:iam::{self.account}:role/cluster"
+        eks.create_cluster(name=name, roleArn=role, resourcesVpcConfig={})
+        eks.close()
+
     def stop(self) -> None:
         """End the server."""
         self.server.stop()
