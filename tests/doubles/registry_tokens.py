@@ -47,7 +47,7 @@ def issuing_tokens(authority: CertificateAuthority, passwords: Mapping[str, str]
     context.load_cert_chain(*files)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"https://127.0.0.1:{server.server_port}/token"
         server.shutdown()

@@ -19,6 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from tests.doubles.kubernetes.api import KubernetesApi
 from tests.doubles.kubernetes.authentication import ADMIN, Authentication, User
@@ -58,7 +60,7 @@ class Cluster:
         self._cluster = _named(document["clusters"], context["cluster"])["cluster"]
         self._user = _named(document["users"], context["user"])["user"]
         self.server: str = self._cluster["server"]
-        self.authority = _decoded(self._cluster["certificate-authority-data"])
+        self.authority = _pem(self.path, self._cluster, "certificate-authority")
 
     def namespace(self) -> str:
         """Make one, which is removed in the end."""
@@ -86,10 +88,6 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         answer = self.ask("POST", path, {"spec": {"expirationSeconds": 600}})
         return str(answer["status"]["token"])
-
-    def remove_account(self, namespace: str, account: str) -> None:
-        """Make its tokens worthless."""
-        self.ask("DELETE", f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}")
 
     def put_secret(self, namespace: str, name: str, **values: str | bytes) -> None:
         """Make a Secret, or change what it holds."""
@@ -123,6 +121,12 @@ class Cluster:
         found: dict[str, Any] = json.loads(answer)
         return found
 
+    def own_certificate(self) -> tuple[str, str] | None:
+        """Return the administrator's, with its key."""
+        certificate = _pem(self.path, self._user, "client-certificate")
+        key = _pem(self.path, self._user, "client-key")
+        return (certificate, key) if certificate else None
+
     def close(self) -> None:
         for name in self._namespaces:
             with suppress(ClusterRefused):
@@ -130,9 +134,9 @@ class Cluster:
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=self.authority)
-        if "client-certificate-data" in self._user:
+        if pair := self.own_certificate():
             with tempfile.NamedTemporaryFile("w") as pem:
-                pem.write("\n".join(_pair(self._user)))
+                pem.write("\n".join(pair))
                 pem.flush()
                 context.load_cert_chain(pem.name)
         return context
@@ -171,11 +175,8 @@ def double_of_cluster(
 def _real_cluster(path: Path) -> Cluster:
     """Of a real one, the administrator's certificate serves as a person's."""
     cluster = Cluster(path)
-    if "client-certificate-data" in cluster._user:
-        from cryptography import x509
-        from cryptography.x509.oid import NameOID
-
-        cluster.certificate = _pair(cluster._user)
+    cluster.certificate = cluster.own_certificate()
+    if cluster.certificate is not None:
         subject = x509.load_pem_x509_certificate(cluster.certificate[0].encode()).subject
         cluster.person = str(subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
     return cluster
@@ -199,12 +200,12 @@ def _named(entries: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]
     return next(entry for entry in entries if entry["name"] == name)
 
 
-def _pair(user: Mapping[str, str]) -> tuple[str, str]:
-    return _decoded(user["client-certificate-data"]), _decoded(user["client-key-data"])
-
-
-def _decoded(data: str) -> str:
-    return base64.b64decode(data).decode()
+def _pem(kubeconfig: Path, entry: Mapping[str, str], key: str) -> str:
+    """Return what stands in *entry*, or in the file that it names."""
+    if data := entry.get(f"{key}-data"):
+        return base64.b64decode(data).decode()
+    named = entry.get(key)
+    return (kubeconfig.parent / named).read_text() if named else ""
 
 
 def _bytes(value: str | bytes) -> bytes:

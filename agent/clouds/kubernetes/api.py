@@ -7,6 +7,7 @@ import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import (
@@ -149,21 +150,22 @@ async def _asked(credentials: KubernetesCredentials, question: Question[T]) -> T
 
 
 async def _answered(credentials: KubernetesCredentials, question: Question[T]) -> T:
-    with _translated(credentials.server):
+    with _translated(credentials):
         async with client_for(credentials) as client:
             return await question(client)
 
 
 @contextmanager
-def _translated(server: str) -> Iterator[None]:
+def _translated(credentials: KubernetesCredentials) -> Iterator[None]:
     # Causes are cut off: they hold the answer, and some of the request's headers.
     from aiohttp import ClientConnectorCertificateError, ClientError
     from kubernetes_asyncio.client import ApiException
 
+    server = credentials.server
     try:
         yield
     except ApiException as error:
-        raise _refusal(error) from None
+        raise _refusal(error, credentials) from None
     except ClientConnectorCertificateError:
         detail = f"the certificate of {server} is not trusted; name its CA"
         raise StoreUnavailable(detail=detail) from None
@@ -172,7 +174,10 @@ def _translated(server: str) -> Iterator[None]:
         raise StoreUnavailable(detail=detail) from None
 
 
-def _refusal(error: "ApiException") -> JobError:
+def _refusal(error: "ApiException", credentials: KubernetesCredentials) -> JobError:
     kinds: dict[object, type[JobError]] = {401: AccessDenied, 403: Forbidden, 404: NotFound}
-    kind = kinds.get(error.status, StoreUnavailable)
-    return kind(detail=f"the cluster answered {error.status}")
+    detail = f"{credentials.server} answered {error.status}"
+    end = credentials.expires_at
+    if error.status == 401 and end is not None and end < datetime.now(UTC):
+        detail += f"; the credentials expired at {end:%F %T} UTC"
+    return kinds.get(error.status, StoreUnavailable)(detail=detail)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +20,8 @@ from agent.egress import guard
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable, UsageError
 from agent.secret import Secret
 from agent.secrets.open import open_secret_stores
+from tests.doubles.kubernetes.objects import Answer
+from tests.doubles.kubernetes.server import serving
 from tests.servers.kubernetes import double_of_cluster
 from tests.servers.processes import free_port
 from tests.servers.tls import CertificateAuthority
@@ -69,13 +72,11 @@ async def test_a_mounted_token_that_was_rotated_is_read_again(
 ):
     """A kubelet swaps the file; the next refusal, or a minute, has it read."""
     _mount(cluster, tmp_path, monkeypatch)
-    cluster.account(namespace, "gone")
-    (tmp_path / "token").write_text(cluster.token(namespace, "gone"))
+    (tmp_path / "token").write_text(cluster.token(namespace, "trainer")[:-8] + "AAAAAAAA")
     (tmp_path / "namespace").write_text(namespace)
     connector = connect("in-cluster")
     first = await connector.credentials()
 
-    cluster.remove_account(namespace, "gone")
     (tmp_path / "token").write_text(cluster.token(namespace, "trainer"))
 
     assert (await connector.identity()).name.endswith(":trainer")
@@ -114,7 +115,17 @@ async def test_a_token_that_is_refused_is_refused_by_name(cluster, connect, name
     with pytest.raises(AccessDenied) as failure:
         await connect().identity()
 
-    assert "the cluster answered 401" == failure.value.detail
+    assert f"{cluster.server} answered 401" == failure.value.detail
+
+
+async def test_an_expired_token_is_told_from_a_wrong_one(cluster):
+    end = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+    credentials = replace(_credentials(cluster, "old"), expires_at=end)
+
+    with pytest.raises(AccessDenied) as failure:
+        await user_of(credentials)
+
+    assert failure.value.detail.endswith("401; the credentials expired at 2020-01-02 03:04:05 UTC")
 
 
 async def test_a_cluster_that_tells_no_names_is_asked_whether_it_lets_us_in(
@@ -170,6 +181,28 @@ async def test_a_server_that_is_down_is_said_so():
         await user_of(KubernetesCredentials(server, token=Secret("token")))
 
     assert f"{server} did not answer: ClientConnectorError" == failure.value.detail
+
+
+async def test_no_redirect_is_followed(certificate_authority):
+    class Redirecting:
+        def __init__(self) -> None:
+            self.paths = set()
+
+        def answer(self, request):
+            self.paths.add(request.path)
+            return Answer(302, "", {"Location": "/elsewhere"})
+
+    api = Redirecting()
+    with serving(api, certificate_authority) as server:
+        authority = Secret(certificate_authority.ca_file.read_text())
+        credentials = KubernetesCredentials(
+            server, token=Secret("token"), certificate_authority=authority
+        )
+        with pytest.raises(StoreUnavailable) as failure:
+            await user_of(credentials)
+
+    assert failure.value.detail.endswith("answered 302")
+    assert "/elsewhere" not in api.paths
 
 
 async def test_no_server_is_a_metadata_service():

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.doubles.kubernetes import refusals
@@ -21,6 +21,7 @@ class Answer:
 
     status: int
     body: Mapping[str, Any] | str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Objects:

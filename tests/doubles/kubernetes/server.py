@@ -6,24 +6,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.doubles.kubernetes.api import KubernetesApi
 from tests.doubles.kubernetes.objects import Answer
 from tests.doubles.kubernetes.requests import Request
 from tests.servers.tls import CertificateAuthority
 
 
+class Api(Protocol):
+    """Decides on requests."""
+
+    def answer(self, request: Request) -> Answer: ...
+
+
 @contextmanager
-def serving(api: KubernetesApi, authority: CertificateAuthority) -> Iterator[str]:
+def serving(api: Api, authority: CertificateAuthority) -> Iterator[str]:
     """Serve *api* on a free port of 127.0.0.1; yields the address.
 
     *authority* vouches for the server, and for clients that show a certificate.
     """
     server = _Server(("127.0.0.1", 0), _handler(api))
     server.tls = _tls(authority)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"https://127.0.0.1:{server.server_port}"
@@ -71,7 +76,7 @@ def _tls(authority: CertificateAuthority) -> ssl.SSLContext:
     return context
 
 
-def _handler(api: KubernetesApi) -> type[BaseHTTPRequestHandler]:
+def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -100,6 +105,8 @@ def _handler(api: KubernetesApi) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Cache-Control", "no-cache, private")
             self.send_header("Content-Length", str(len(content)))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
