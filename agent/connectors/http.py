@@ -181,11 +181,16 @@ def claims(token: Secret) -> tuple[str | None, datetime | None]:
     subject, end = found.get("sub"), found.get("exp")
     if not (isinstance(subject, str) and subject.isprintable()):
         subject = None
+    return subject[:_LONGEST_NAME] if subject else None, _time(end)
+
+
+def _time(seconds: object) -> datetime | None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
     try:
-        end = datetime.fromtimestamp(end, UTC) if isinstance(end, int | float) else None
+        return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        end = None
-    return subject[:_LONGEST_NAME] if subject else None, end
+        return None
 
 
 def _payload(token: str) -> dict[str, Any]:
