@@ -161,6 +161,67 @@ async def test_a_role_is_asked_for_with_all_that_is_configured(connect, sts):
     assert '{"Version":"2012-10-17","Statement":[]}' == request["Policy"]
 
 
+async def test_a_federation_token_is_asked_for_with_its_policy_and_no_role(connect, sts):
+    policy = {"Version": "2012-10-17", "Statement": []}
+    options = {"session_policy": policy, "session_name": "ml", "duration": "15m"}
+
+    await connect("federation-token", role_arn="arn:aws:iam::1:role/x", **options).credentials()
+
+    (request,) = sts.requests
+    assert ("GetFederationToken", "ml", "900") == tuple(
+        request[key] for key in ("Action", "Name", "DurationSeconds")
+    )
+    assert '{"Version":"2012-10-17","Statement":[]}' == request["Policy"]
+    assert "RoleArn" not in request
+
+
+async def test_a_web_identity_is_read_at_each_login_and_known_to_the_redactor(
+    connect, sts, seen, tmp_path
+):
+    file = tmp_path / "token"
+    sts.unsigned = True
+    role = {"role_arn": "arn:aws:iam::123456789012:role/reader", "session_name": "ml"}
+    connector = connect("web-identity", web_identity_token_file=file, **role)
+    for token in ("first-token", "second-token"):
+        file.write_text(f"{token}\n")
+        connector.invalidate(await connector.credentials())
+
+    assert ["first-token", "second-token"] == [each["WebIdentityToken"] for each in sts.requests]
+    assert {("AssumeRoleWithWebIdentity", role["role_arn"], "ml")} == {
+        (each["Action"], each["RoleArn"], each["RoleSessionName"]) for each in sts.requests
+    }
+    known = {secret.reveal() for secret in seen}
+    assert {"first-token", "second-token", "issued-token-1", "issued-secret-2"} <= known
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file or directory"), (b"\n", "holds no token"), (b"\xff", "holds no token")],
+)
+async def test_a_web_identity_that_is_missing_is_said_with_its_file(
+    connect, tmp_path, content, said
+):
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    role = {"role_arn": "arn:aws:iam::123456789012:role/reader"}
+
+    with pytest.raises(CredentialUnavailable) as failure:
+        await connect("web-identity", web_identity_token_file=file, **role).credentials()
+
+    assert f"{file}" in failure.value.detail
+    assert said in failure.value.detail
+
+
+async def test_a_busy_aws_is_unavailable_and_its_key_is_kept(connect, sts, store):
+    sts.failure = (400, "Throttling")
+
+    with pytest.raises(CredentialUnavailable):
+        await connect("session-token").credentials()
+
+    assert 1 == store.reads
+
+
 async def test_the_log_names_the_connector_whose_credentials_were_refused(connect, sts):
     connector = connect("secret-key")
     with capture_logs() as logs:
