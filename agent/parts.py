@@ -84,11 +84,16 @@ class Parts:
             pipelines=open_pipeline_runners(
                 settings.pipelines,
                 state_dir=Path(settings.agent.state_dir),
-                resolve=secrets.resolve,
+                hold=secrets.hold,
             ),
             decide=open_policy(settings.policy).decide,
         )
         return cls(tools, secrets, readers)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a job uses the tools, or a run depends on secrets that are renewed for it."""
+        return self.readers.count > 0 or self.secrets.holding
 
     async def close(self) -> None:
         """Let go of everything; runs of pipelines go on."""
@@ -136,9 +141,9 @@ class PartsOfNow:
         self._parts = parts
 
     async def close_unused(self) -> None:
-        """Close replaced parts that no job holds any more; idempotent."""
-        unused = [parts for parts in self._retired if parts.readers.count == 0]
-        self._retired = [parts for parts in self._retired if parts.readers.count > 0]
+        """Close replaced parts that no job and no run needs any more; idempotent."""
+        unused = [parts for parts in self._retired if not parts.in_use]
+        self._retired = [parts for parts in self._retired if parts.in_use]
         for parts in unused:
             await parts.close()
 

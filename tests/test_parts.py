@@ -25,7 +25,12 @@ class Closing:
     def __init__(self) -> None:
         self.tools = object()
         self.readers = Readers(64 * MIB)
+        self.held = False
         self.closed = False
+
+    @property
+    def in_use(self) -> bool:
+        return self.held or self.readers.count > 0
 
     async def close(self) -> None:
         self.closed = True
@@ -44,3 +49,17 @@ async def test_replaced_parts_are_closed_when_their_last_job_gives_them_back():
     assert (True, False) == (old.closed, new.closed)
     with parts.lend() as tools:
         assert tools is new.tools
+
+
+async def test_replaced_parts_stay_open_while_a_run_depends_on_their_secrets():
+    old, new = Closing(), Closing()
+    old.held = True
+    parts = PartsOfNow(old)
+    parts.replace(new)
+
+    await parts.close_unused()
+    assert not old.closed
+    old.held = False
+    await parts.close_unused()
+
+    assert old.closed

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 from agent.errors import PipelineFailed
 from agent.pipelines.run_directory import RunDirectory, private
@@ -14,11 +15,14 @@ START_DEADLINE = 60.0
 _LONGEST_DETAIL = 2000
 
 
-def launch(directory: RunDirectory, lock: int, orders: Orders) -> None:
+def launch(
+    directory: RunDirectory, lock: int, orders: Orders, *, ended: Callable[[], None]
+) -> None:
     """Start a supervisor for *orders*, which takes over the *lock*; return when it has reported.
 
     Our copy of the lock is closed here, whatever happens. Waits at most `START_DEADLINE` seconds;
-    after that the supervisor is killed, and the directory says how far it came.
+    after that the supervisor is killed, and the directory says how far it came. *ended* is called
+    in a thread when a supervisor that was started has ended, unless we end before it.
 
     Raises:
         PipelineFailed: Supervisor or pipeline could not be started.
@@ -29,15 +33,21 @@ def launch(directory: RunDirectory, lock: int, orders: Orders) -> None:
         raise _failed(str(failure)) from None
     finally:
         os.close(lock)
-    # One small thread per run, only so that no zombie stays behind: the supervisor may well be
-    # there for days, and when we end before it, it is no longer our child.
-    threading.Thread(target=process.wait, name=f"wait.{directory.path.name}", daemon=True).start()
+    # One small thread per run, so that no zombie stays behind: the supervisor may well be there
+    # for days, and when we end before it, it is no longer our child.
+    name = f"wait.{directory.path.name}"
+    threading.Thread(target=_see_off, args=(process, ended), name=name, daemon=True).start()
     report = _handed_over(process, orders)
     if not report and not directory.started():
         errors = directory.supervisor_errors.read_text(errors="replace")
         raise _failed(f"its supervisor failed: {errors[-_LONGEST_DETAIL:]}")
     if report and (error := json.loads(report)["error"]):
         raise _failed(error)
+
+
+def _see_off(process: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
+    process.wait()
+    ended()
 
 
 def _spawn(directory: RunDirectory, lock: int) -> subprocess.Popen[bytes]:

@@ -1,7 +1,6 @@
 """Builds the runners from the configuration; the only file of this package that reads it."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.config.pipelines import Pipeline
@@ -10,21 +9,20 @@ from agent.config.plugged import plugged
 from agent.errors import UsageError
 from agent.pipelines.base import PipelineRunner
 from agent.pipelines.parameters import Command
-from agent.pipelines.process import ProcessPipeline, ProcessRunner
+from agent.pipelines.process import Hold, ProcessPipeline, ProcessRunner
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.runners import PipelineRunners
-from agent.secret import Secret
 from agent.secret_reference import SecretReference
 
 ENTRY_POINTS = "cloud_agent.pipeline_runners"
 """A third party's entry point is named like its runner and loads a `agent.plugins.Plugin`."""
 
-Resolve = Callable[[SecretReference], Awaitable[Secret]]
-OpenRunner = Callable[[Sequence[Pipeline], RunDirectories, Resolve], PipelineRunner]
+OpenRunner = Callable[[Sequence[Pipeline], RunDirectories, Hold], PipelineRunner]
+"""The runner releases what it holds when a run has ended, also when it was never started."""
 
 
 def open_pipeline_runners(
-    settings: Sequence[Pipeline], *, state_dir: Path, resolve: Resolve
+    settings: Sequence[Pipeline], *, state_dir: Path, hold: Hold
 ) -> PipelineRunners:
     """Build one runner for all pipelines of a kind; starts nothing and touches no secret.
 
@@ -39,19 +37,19 @@ def open_pipeline_runners(
     pipelines: dict[str, PipelineRunner] = {}
     for kind in {pipeline.runner for pipeline in settings}:
         of_kind = [pipeline for pipeline in settings if pipeline.runner == kind]
-        runner = _opener(kind)(of_kind, directories, resolve)
+        runner = _opener(kind)(of_kind, directories, hold)
         pipelines.update((pipeline.name, runner) for pipeline in of_kind)
     return PipelineRunners(pipelines, directories=directories)
 
 
 def _open_process_runner(
-    settings: Sequence[Pipeline], directories: RunDirectories, resolve: Resolve
+    settings: Sequence[Pipeline], directories: RunDirectories, hold: Hold
 ) -> ProcessRunner:
-    pipelines = {pipeline.name: _process_pipeline(pipeline, resolve) for pipeline in settings}
-    return ProcessRunner(pipelines, directories=directories)
+    pipelines = {pipeline.name: _process_pipeline(pipeline) for pipeline in settings}
+    return ProcessRunner(pipelines, directories=directories, hold=hold)
 
 
-def _process_pipeline(settings: ProcessSettings, resolve: Resolve) -> ProcessPipeline:
+def _process_pipeline(settings: ProcessSettings) -> ProcessPipeline:
     try:
         command = Command(settings.command, settings.parameters)
     except UsageError as wrong:
@@ -65,7 +63,7 @@ def _process_pipeline(settings: ProcessSettings, resolve: Resolve) -> ProcessPip
         log_limit=settings.log_limit,
         plain_environment={name: text for name, text in environment if isinstance(text, str)},
         secret_environment={
-            name: partial(resolve, reference)
+            name: reference
             for name, reference in environment
             if isinstance(reference, SecretReference)
         },

@@ -7,8 +7,10 @@ import asyncio
 import os
 import pwd
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -20,7 +22,8 @@ from agent.pipelines.log_reader import read_log
 from agent.pipelines.parameters import Command
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.supervisor import Orders
-from agent.secret import Secret
+from agent.secret_reference import SecretReference
+from agent.secrets.base import Held
 from agent.telemetry.logs import get_logger
 
 log = get_logger()
@@ -31,7 +34,8 @@ KILL_DEADLINE = 30.0
 # As for the reader of a log, only the files tell when the run has ended.
 _STOP_PAUSE = 0.02
 
-Resolve = Callable[[], Awaitable[Secret]]
+Hold = Callable[[Sequence[SecretReference], float], Awaitable[Held]]
+"""Resolves references, for a run that may last so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class ProcessPipeline:
     stop_grace: float
     log_limit: int
     plain_environment: Mapping[str, str] = field(default_factory=dict)
-    secret_environment: Mapping[str, Resolve] = field(default_factory=dict)
+    secret_environment: Mapping[str, SecretReference] = field(default_factory=dict)
 
 
 class ProcessRunner:
@@ -56,10 +60,15 @@ class ProcessRunner:
     """
 
     def __init__(
-        self, pipelines: Mapping[str, ProcessPipeline], *, directories: RunDirectories
+        self,
+        pipelines: Mapping[str, ProcessPipeline],
+        *,
+        directories: RunDirectories,
+        hold: Hold,
     ) -> None:
         self._pipelines = dict(pipelines)
         self._directories = directories
+        self._hold = hold
 
     def __repr__(self) -> str:
         return f"<ProcessRunner pipelines={sorted(self._pipelines)}>"
@@ -73,12 +82,15 @@ class ProcessRunner:
             raise NotFound("there is no such pipeline")
         settings = self._pipelines[pipeline]
         argv = await asyncio.to_thread(settings.command.filled, parameters)
+        references = settings.secret_environment
+        longest = settings.timeout + settings.stop_grace
+        held = await self._hold(list(references.values()), longest)
         secrets = {
-            name: (await resolve()).reveal()
-            for name, resolve in settings.secret_environment.items()
+            name: secret.reveal() for name, secret in zip(references, held.secrets, strict=True)
         }
+        ended = partial(_call_in, asyncio.get_running_loop(), held.release)
         # The thread goes on when we are cancelled: a start is never left half-way.
-        return await asyncio.to_thread(self._start, run, pipeline, argv, secrets)
+        return await asyncio.to_thread(self._start, run, pipeline, argv, secrets, ended)
 
     async def status(self, run: str) -> RunStatus:
         return await asyncio.to_thread(self._status, run)
@@ -124,17 +136,26 @@ class ProcessRunner:
         return status
 
     def _start(
-        self, run: str, pipeline: str, argv: list[str], secrets: Mapping[str, str]
+        self,
+        run: str,
+        pipeline: str,
+        argv: list[str],
+        secrets: Mapping[str, str],
+        ended: Callable[[], None],
     ) -> RunStatus:
-        self._prune()
-        orders = self._orders(run, pipeline, argv, secrets)
-        try:
-            directory, lock = self._directories.claim(run, pipeline, patience=START_DEADLINE)
-        except OSError as failure:
-            raise PipelineFailed("the run can't be recorded", detail=str(failure)) from None
-        if lock is not None:
-            launch(directory, lock, orders)
-            log.info("run.started", run=run, pipeline=pipeline)
+        """Start the run unless somebody did; call *ended* when ours is over, or is none."""
+        with ExitStack() as unless_started:
+            unless_started.callback(ended)
+            self._prune()
+            orders = self._orders(run, pipeline, argv, secrets)
+            try:
+                directory, lock = self._directories.claim(run, pipeline, patience=START_DEADLINE)
+            except OSError as failure:
+                raise PipelineFailed("the run can't be recorded", detail=str(failure)) from None
+            if lock is not None:
+                launch(directory, lock, orders, ended=ended)
+                unless_started.pop_all()
+                log.info("run.started", run=run, pipeline=pipeline)
         return self._status(run)
 
     def _orders(
@@ -184,6 +205,11 @@ class ProcessRunner:
         finally:
             os.close(process)
         return False
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # It is closed: the run outlived us.
+        loop.call_soon_threadsafe(work)
 
 
 def _home() -> str:

@@ -1,6 +1,6 @@
 """What every secret store offers. No store lives here."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,10 +13,26 @@ class SecretValue:
     """What a store holds under one path: named fields, or one unnamed value under the empty name.
 
     *expires_in* is how many seconds the value is good for, where the store says so (a lease).
+    *is_current* tells whether it still stands there, where that is cheaper than reading it again.
+    *hold* keeps it valid for at most so many seconds, until what it returns is called, where the
+    store can do something about that.
     """
 
     fields: Mapping[str, Secret] = field(repr=False)
     expires_in: float | None = None
+    is_current: Callable[[], Awaitable[bool]] | None = field(default=None, repr=False)
+    hold: Callable[[float], Callable[[], None]] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Secrets that stay valid until `release`, as far as their stores can see to that.
+
+    `release` is idempotent, and for the thread of the event loop.
+    """
+
+    secrets: tuple[Secret, ...] = field(repr=False)
+    release: Callable[[], None] = field(repr=False)
 
 
 class SecretStore(Protocol):

@@ -3,15 +3,17 @@
 No store and no connector lives here.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from agent.clouds.base import Resolved
 from agent.errors import CredentialUnavailable
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
-from agent.secrets.base import SecretStore, SecretValue
+from agent.secrets.base import Held, SecretStore, SecretValue
 from agent.secrets.fields import WHOLE
 from agent.single_flight import SingleFlight
 from agent.telemetry import metrics
@@ -42,6 +44,9 @@ class _Entry:
     expires_at: float | None
     registered: set[str] = field(default_factory=set)
 
+    async def is_current(self) -> bool:
+        return self.value.is_current is None or await self.value.is_current()
+
 
 class SecretResolver:
     """Reads each path once for many callers, and again shortly before its value expires.
@@ -66,6 +71,7 @@ class SecretResolver:
         self._kept: dict[_Place, _Entry] = {}
         self._flights: SingleFlight[_Place, _Entry] = SingleFlight()
         self._invalidations = 0
+        self._holds = 0
 
     async def resolve(self, reference: SecretReference) -> Secret:
         """Return the secret behind *reference*; waits for its store unless it is kept.
@@ -83,12 +89,30 @@ class SecretResolver:
         Raises:
             CredentialUnavailable: As for `resolve`.
         """
-        places = dict.fromkeys(map(_place, references))
-        entries = {place: await self._entry(place) for place in places}
-        secrets = tuple(self._chosen(entries, reference) for reference in references)
-        for reference in references:
-            self._on_use(str(reference))
-        return Resolved(secrets, self._soonest(entries.values()))
+        entries = await self._entries(references)
+        return Resolved(self._used(entries, references), self._soonest(entries.values()))
+
+    async def hold(self, references: Sequence[SecretReference], seconds: float) -> Held:
+        """Return what *references* name, and keep it valid until it is released, or *seconds* are
+        over: for a run, which nobody brings newer secrets.
+
+        Raises:
+            CredentialUnavailable: As for `resolve`.
+        """
+        entries = await self._entries(references)
+        secrets = self._used(entries, references)
+        holds = ExitStack()
+        for entry in entries.values():
+            if entry.value.hold is not None:
+                holds.callback(entry.value.hold(seconds))
+                holds.callback(self._let_go)
+                self._holds += 1
+        return Held(secrets, holds.close)
+
+    @property
+    def holding(self) -> bool:
+        """Whether a run depends on these stores, which renew what it holds."""
+        return self._holds > 0
 
     def invalidate(self, reference: SecretReference) -> None:
         """Read the path of *reference* again at its next use; idempotent."""
@@ -115,12 +139,15 @@ class SecretResolver:
         """Forget every secret and close the stores; idempotent."""
         await self._flights.close()
         self._kept.clear()
-        for opened in self._stores.values():
-            await opened.store.close()
+        await asyncio.gather(*(opened.store.close() for opened in self._stores.values()))
+
+    async def _entries(self, references: Sequence[SecretReference]) -> dict[_Place, _Entry]:
+        places = dict.fromkeys(map(_place, references))
+        return {place: await self._entry(place) for place in places}
 
     async def _entry(self, place: _Place) -> _Entry:
         entry = self._kept.get(place)
-        if entry is not None and self._clock() < entry.keep_until:
+        if entry is not None and self._clock() < entry.keep_until and await entry.is_current():
             return entry
         return await self._flights.run(place, lambda: self._read(place))
 
@@ -145,6 +172,17 @@ class SecretResolver:
         if name not in self._stores:
             raise CredentialUnavailable(detail=f"no secret store is named {name!r}")
         return self._stores[name]
+
+    def _used(
+        self, entries: Mapping[_Place, _Entry], references: Sequence[SecretReference]
+    ) -> tuple[Secret, ...]:
+        secrets = tuple(self._chosen(entries, reference) for reference in references)
+        for reference in references:
+            self._on_use(str(reference))
+        return secrets
+
+    def _let_go(self) -> None:
+        self._holds -= 1
 
     def _chosen(self, entries: Mapping[_Place, _Entry], reference: SecretReference) -> Secret:
         entry = entries[_place(reference)]

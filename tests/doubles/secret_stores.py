@@ -1,6 +1,7 @@
 """A secret store in memory that counts its readings and can be made to wait."""
 
 import asyncio
+from collections.abc import Callable
 
 from agent.errors import CredentialUnavailable
 from agent.secret import Secret
@@ -14,6 +15,8 @@ class MemorySecretStore:
         self.contents = contents or {}
         self.versions: dict[tuple[str, str], dict[str, str]] = {}
         self.expires_in: float | None = None
+        self.holdable = True
+        self.holds: list[float] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.reads = 0
@@ -26,7 +29,12 @@ class MemorySecretStore:
         await self.gate.wait()
         if fields is None:
             raise CredentialUnavailable(detail=f"nothing at {path}")
-        return SecretValue({k: Secret(v) for k, v in fields.items()}, self.expires_in)
+        secrets = {name: Secret(value) for name, value in fields.items()}
+        return SecretValue(secrets, self.expires_in, hold=self._hold if self.holdable else None)
+
+    def _hold(self, seconds: float) -> Callable[[], None]:
+        self.holds.append(seconds)
+        return lambda: self.holds.remove(seconds)
 
     async def check(self) -> str:
         return "a store in memory"

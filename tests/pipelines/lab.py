@@ -1,7 +1,7 @@
 """Process pipelines for tests: what they do, in shell or Python, and where they leave traces."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from agent.pipelines.run_directory import RunDirectory
 from agent.pipelines.runners import PipelineRunners
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
+from agent.secrets.base import Held
 from tests.waiting import until
 
 
@@ -33,17 +34,21 @@ class Lab:
     def __init__(self, state_dir: Path, secrets: Mapping[str, str] | None = None) -> None:
         self.state_dir = state_dir
         self.secrets = dict(secrets or {})
+        self.held: list[float] = []
+        self.released: list[float] = []
 
     def runners(self, command: list[str], **settings: Any) -> PipelineRunners:
         pipeline = ProcessPipeline(name="it", runner="process", command=command, **settings)
-        return open_pipeline_runners([pipeline], state_dir=self.state_dir, resolve=self.resolve)
+        return open_pipeline_runners([pipeline], state_dir=self.state_dir, hold=self.hold)
 
     def runner(self, command: list[str], **settings: Any) -> PipelineRunner:
         """A runner of its own, as another agent would have it."""
         return self.runners(command, **settings).for_pipeline("it")
 
-    async def resolve(self, reference: SecretReference) -> Secret:
-        return Secret(self.secrets[reference.path])
+    async def hold(self, references: Sequence[SecretReference], seconds: float) -> Held:
+        secrets = tuple(Secret(self.secrets[reference.path]) for reference in references)
+        self.held.append(seconds)
+        return Held(secrets, lambda: self.released.append(seconds))
 
     def directory(self, run: str = "run") -> RunDirectory:
         return RunDirectory(self.state_dir / "runs" / run)

@@ -35,7 +35,7 @@ async def test_a_run_of_a_removed_pipeline_has_no_runner(lab: Lab):
     await start(runner)
     await ended(runner)
 
-    runners = open_pipeline_runners([], state_dir=lab.state_dir, resolve=lab.resolve)
+    runners = open_pipeline_runners([], state_dir=lab.state_dir, hold=lab.hold)
 
     assert "it" == runners.pipeline_of("run")
     with pytest.raises(NotFound):
@@ -51,7 +51,7 @@ async def test_a_run_of_a_removed_pipeline_has_no_runner(lab: Lab):
 )
 def test_a_wrong_configuration_is_told(lab: Lab, pipelines, says):
     with pytest.raises(UsageError, match=says):
-        open_pipeline_runners(pipelines, state_dir=lab.state_dir, resolve=lab.resolve)
+        open_pipeline_runners(pipelines, state_dir=lab.state_dir, hold=lab.hold)
 
 
 def test_a_third_party_adds_a_runner(lab: Lab, monkeypatch):
@@ -60,7 +60,7 @@ def test_a_third_party_adds_a_runner(lab: Lab, monkeypatch):
     monkeypatch.setattr(plugged, "entry_points", lambda group: EntryPoints([entry_point]))
     moon = pipeline("a", ["x"]).model_copy(update={"runner": "moon"})
 
-    runners = open_pipeline_runners([moon], state_dir=lab.state_dir, resolve=lab.resolve)
+    runners = open_pipeline_runners([moon], state_dir=lab.state_dir, hold=lab.hold)
 
     assert MOON is runners.for_pipeline("a")
 

@@ -1,5 +1,6 @@
 """THREATS row 13 attacked: the secrets of a pipeline reach its environment and nothing else."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import CredentialUnavailable, NotFound
+from agent.errors import CredentialUnavailable, NotFound, PipelineFailed
 from tests.pipelines.lab import Lab, python, run_to_end, shell, start
 from tests.waiting import until
 
@@ -141,10 +142,10 @@ async def test_without_its_secret_nothing_starts(lab: Lab):
     """The secret store is down: the run can be started later."""
     runner = lab.runner(shell("echo hi"), environment=TOKEN)
 
-    async def fail(_: object) -> None:
+    async def fail(*_: object) -> None:
         raise CredentialUnavailable
 
-    lab.resolve = fail
+    lab.hold = fail
     with pytest.raises(CredentialUnavailable):
         await start(lab.runner(shell("echo hi"), environment=TOKEN))
     with pytest.raises(NotFound):
@@ -158,3 +159,46 @@ async def test_a_bad_parameter_touches_no_secret(lab: Lab):
     lab.secrets.clear()
 
     assert status == await start(runner)
+
+
+async def test_secrets_are_held_until_the_run_has_ended(lab: Lab):
+    """For as long as it may last and no longer; a second start of it holds nothing."""
+    limits = {"timeout": 1000.0, "stop_grace": 7.0}
+    runner = lab.runner(shell("exec sleep 1000"), environment=TOKEN, **limits)
+    await start(runner)
+    await start(runner)
+    assert ([1007.0], []) == (lab.held, lab.released)
+
+    await runner.stop("run")
+
+    await until(lambda: [1007.0] == lab.released)
+
+
+async def test_secrets_are_released_when_nothing_could_be_started(lab: Lab):
+    runner = lab.runner(["/missing"], environment=TOKEN)
+
+    with pytest.raises(PipelineFailed):
+        await start(runner)
+
+    await until(lambda: lab.released)
+    assert len(lab.held) <= len(lab.released)
+
+
+async def test_secrets_are_released_when_another_agent_was_faster(lab: Lab):
+    """It starts the run while this one waits for its secrets."""
+    slow, fast = (lab.runner(shell("exec sleep 1000"), environment=TOKEN) for _ in range(2))
+    hold, gate = lab.hold, asyncio.Event()
+
+    async def waiting(references, seconds):
+        await gate.wait()
+        return await hold(references, seconds)
+
+    slow._hold = waiting
+    late = asyncio.create_task(start(slow))
+    await start(fast)
+
+    gate.set()
+    await late
+
+    assert (2, 1) == (len(lab.held), len(lab.released))
+    await fast.stop("run")

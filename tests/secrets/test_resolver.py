@@ -194,3 +194,31 @@ async def test_close_closes_the_stores(resolver, store):
     await resolver.close()
 
     assert store.closed
+
+
+async def test_what_is_held_is_released_once(resolver, store):
+    """A value that its store can keep valid is kept so until then, however often that is said."""
+    held = await resolver.hold([KEY, ID], 60.0)
+    assert (("first", "one"), True) == (tuple(s.reveal() for s in held.secrets), resolver.holding)
+    assert [60.0] == store.holds
+
+    for _ in range(2):
+        held.release()
+
+    assert ([], False) == (store.holds, resolver.holding)
+
+
+async def test_what_needs_no_holding_holds_nothing_up(resolver, store):
+    store.holdable = False
+
+    held = await resolver.hold([KEY], 60.0)
+
+    assert not resolver.holding
+    held.release()
+
+
+async def test_a_use_that_holds_is_told_and_registered_as_any_other(resolver, seen, used):
+    held = await resolver.hold([KEY], 60.0)
+
+    assert (["first"], [str(KEY)]) == ([secret.reveal() for secret in seen], used)
+    held.release()

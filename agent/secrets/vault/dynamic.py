@@ -4,51 +4,34 @@ Keys and values are not read here.
 """
 
 import asyncio
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from agent.secret import Secret
+from agent.errors import CredentialUnavailable
 from agent.secrets.base import SecretValue
 from agent.secrets.fields import object_fields
 from agent.secrets.vault.answers import seconds, section, text
-from agent.secrets.vault.lease import Lease, background, renewed_in_time
-from agent.secrets.vault.login import Token
+from agent.secrets.vault.lease import Lease, background, extended
+from agent.secrets.vault.leased import Leased
 from agent.secrets.vault.server import api_path
-from agent.secrets.vault.session import VaultSession
+from agent.secrets.vault.session import FAREWELL, VaultSession
+from agent.telemetry.logs import get_logger
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Leased:
-    """A secret; its lease ends with the token that it was given to, whatever its own length."""
-
-    fields: Mapping[str, Secret] = field(repr=False)
-    lease_id: str
-    lease: Lease
-    token: Token
-
-    def remaining(self) -> float:
-        return min(self.lease.remaining(), self.token.lease.remaining())
+log = get_logger()
 
 
 class DynamicSecrets:
-    """Holds one lease for each path and renews it as long as Vault allows.
+    """Holds one lease for each path, renewed while it is in use and revoked when that is over.
 
-    A credential may be in the hands of a job or of a pipeline that outlives us, and nobody tells
-    us when they are done with it. So a lease is renewed for as long as the agent runs, also after
-    a newer one took its place, and never revoked: when the agent ends, it runs out by itself
-    within its length.
+    In use is what was read, until the time that its readers were told, and what a run holds. What
+    was refused somewhere is revoked *linger* seconds later, when requests that were under way with
+    it are over. At the end everything is revoked but what runs hold: those leases and their token
+    are extended once, for as long as the runs may last and Vault allows.
     """
 
-    def __init__(self, session: VaultSession) -> None:
+    def __init__(self, session: VaultSession, *, linger: float) -> None:
         self._session = session
-        self._current: dict[str, _Leased] = {}
-        self._keepers: set[asyncio.Task[None]] = set()
-
-    @property
-    def leased(self) -> bool:
-        """Whether a lease is alive that revoking the token would end."""
-        return bool(self._keepers)
+        self._linger = linger
+        self._current: dict[str, Leased] = {}
+        self._kept: dict[Leased, asyncio.Task[None]] = {}
 
     async def read(self, path: str) -> SecretValue:
         """Return the secret whose lease is being kept, or a new one.
@@ -57,20 +40,31 @@ class DynamicSecrets:
             CredentialUnavailable: As `VaultSession.ask`.
         """
         token = await self._session.token()
-        held = self._current.get(path)
-        if held is not None and held.token is token and not held.lease.ending:
-            return SecretValue(held.fields, held.remaining())
-        return await self._new(path)
+        leased = self._current.get(path)
+        if leased is None or leased.token is not token or leased.lease.ending:
+            return await self._new(path)
+        return leased.promise()
 
     def forget(self, path: str) -> None:
-        """Give a new secret at the next read; the old one's lease goes on for those who use it."""
-        self._current.pop(path, None)
+        """Give a new secret at the next read, since this one was refused; idempotent."""
+        if leased := self._current.pop(path, None):
+            leased.supersede(self._linger)
 
-    async def close(self) -> None:
-        """End the renewals; idempotent."""
-        for keeper in self._keepers:
+    async def close(self) -> bool:
+        """End the renewals, revoke or extend; idempotent. Say whether runs still hold a lease.
+
+        Revoked by itself is only what does not end with our token.
+        """
+        kept, self._kept = self._kept, {}
+        for keeper in kept.values():
             keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*kept.values(), return_exceptions=True)
+        held = [leased for leased in kept if leased.held]
+        done = [leased for leased in kept if not leased.held]
+        if not held:
+            done = [leased for leased in done if not self._session.ends_with(leased.token)]
+        await asyncio.gather(*map(self._revoke, done), *map(self._bequeath, held))
+        return bool(held)
 
     async def _new(self, path: str) -> SecretValue:
         answer, token = await self._session.ask(lambda client: client.adapter.get(api_path(path)))
@@ -79,20 +73,53 @@ class DynamicSecrets:
             return SecretValue(fields)
         life = seconds(answer, "lease_duration")
         lease = Lease.of(life, renewable=answer.get("renewable") is True)
-        leased = _Leased(fields, text(answer, "lease_id"), lease, token)
+        leased = Leased(fields, lease_id=text(answer, "lease_id"), lease=lease, token=token)
+        if old := self._current.get(path):
+            old.supersede()
         self._current[path] = leased
-        if not math.isinf(lease.ttl):
-            self._start_keeping(path, leased)
-        return SecretValue(fields, leased.remaining())
+        value = leased.promise()
+        self._kept[leased] = background(self._keep(path, leased), name="vault.lease")
+        return value
 
-    def _start_keeping(self, path: str, leased: _Leased) -> None:
-        keeper = background(self._keep(path, leased), name="vault.lease")
-        self._keepers.add(keeper)
-        keeper.add_done_callback(self._keepers.discard)
-
-    async def _keep(self, path: str, leased: _Leased) -> None:
+    async def _keep(self, path: str, leased: Leased) -> None:
         while leased.remaining() > 0:
-            await renewed_in_time(leased.lease, lambda: self._renew(leased), of=path)
+            due = await leased.turn()
+            if not leased.needed:
+                break
+            if due:
+                await extended(leased.lease, lambda: self._renew(leased), of=path)
+        if self._current.get(path) is leased:
+            del self._current[path]
+        if leased.remaining() > 0:
+            await self._revoke(leased)
+        self._kept.pop(leased, None)
 
-    async def _renew(self, leased: _Leased) -> float:
+    async def _renew(self, leased: Leased) -> float:
         return await self._session.renew_lease(leased.lease_id, leased.lease.ttl, leased.token)
+
+    async def _revoke(self, leased: Leased) -> None:
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._session.revoke_lease(leased.lease_id)
+        except (CredentialUnavailable, TimeoutError) as failure:
+            log.warning(
+                "vault.revocation_failed",
+                of=leased.lease_id.rpartition("/")[0],
+                detail=getattr(failure, "detail", None) or type(failure).__name__,
+                expires_in=round(leased.remaining(), 1),
+            )
+
+    async def _bequeath(self, leased: Leased) -> None:
+        """Let it last for the runs that hold it, without us."""
+        wanted = leased.held_for
+        try:
+            async with asyncio.timeout(FAREWELL):
+                if leased.token.lease.remaining() < wanted:
+                    await self._session.renew_token(leased.token, wanted)
+                if leased.lease.remaining() < wanted:
+                    lease_id, token = leased.lease_id, leased.token
+                    leased.lease.extend(await self._session.renew_lease(lease_id, wanted, token))
+        except (CredentialUnavailable, TimeoutError):
+            pass  # What it has left is in the log in any case.
+        path, left = leased.lease_id.rpartition("/")[0], leased.remaining()
+        log.info("vault.lease_left", of=path, wanted=round(wanted), expires_in=round(left))

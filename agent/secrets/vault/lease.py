@@ -45,19 +45,22 @@ class Lease:
         self.expires_at = time.monotonic() + seconds
 
     @property
+    def pause(self) -> float:
+        """Seconds until it is time to renew it: two thirds of what remains."""
+        return max(self.remaining() * _RENEW_AT, _SHORTEST_SLEEP)
+
+    @property
     def ending(self) -> bool:
         """Whether a renewal doesn't bring it to half its length any more: its maximum is near."""
         return self.remaining() < self.ttl * (1 - _RENEW_AT) / 2
 
 
-async def renewed_in_time(lease: Lease, renew: Callable[[], Awaitable[float]], *, of: str) -> bool:
-    """Wait for two thirds of what remains, then renew; say whether that gave at least half of the
-    whole.
+async def extended(lease: Lease, renew: Callable[[], Awaitable[float]], *, of: str) -> bool:
+    """Renew; say whether that gave at least half of the whole.
 
     *renew* returns the seconds that were granted. A failure is logged, with *of* as what it was
     the lease of.
     """
-    await asyncio.sleep(max(lease.remaining() * _RENEW_AT, _SHORTEST_SLEEP))
     if not lease.renewable:
         return False
     try:

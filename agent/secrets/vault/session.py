@@ -10,14 +10,15 @@ from collections.abc import Callable
 from agent.errors import CredentialUnavailable
 from agent.secret import Secret
 from agent.secrets.vault.answers import Answer, seconds, section
-from agent.secrets.vault.lease import background, renewed_in_time
+from agent.secrets.vault.lease import background, extended
 from agent.secrets.vault.login import Login, Token
 from agent.secrets.vault.server import Question, VaultDenied, VaultServer
 from agent.telemetry.logs import get_logger
 
 log = get_logger()
 
-_FAREWELL = 2.0
+FAREWELL = 2.0
+"""Seconds for each thing that is undone at the end; Vault may be gone."""
 
 
 class VaultSession:
@@ -83,6 +84,34 @@ class VaultSession:
         )
         return seconds(answer, "lease_duration")
 
+    async def revoke_lease(self, lease_id: str) -> None:
+        """End a lease now.
+
+        Raises:
+            VaultDenied: Our policy lacks ``update`` on sys/leases/revoke.
+            CredentialUnavailable: As `VaultServer.ask`.
+        """
+        form = {"lease_id": lease_id}
+        await self.ask(lambda client: client.adapter.put("/v1/sys/leases/revoke", json=form))
+
+    async def renew_token(self, token: Token, wanted: float) -> None:
+        """Ask for *wanted* more seconds of *token*, where it can be renewed.
+
+        Raises:
+            CredentialUnavailable: None were granted.
+        """
+        if token.lease.renewable:
+            form = {"increment": int(wanted)}
+            answer = await self._server.ask(
+                lambda client: client.adapter.post("/v1/auth/token/renew-self", json=form),
+                token.secret,
+            )
+            token.lease.extend(seconds(section(answer, "auth"), "lease_duration"))
+
+    def ends_with(self, token: Token) -> bool:
+        """Say whether `close` can revoke *token*, with all that was leased to it."""
+        return token is self._token and token.revocable
+
     async def close(self, *, revoke: bool) -> None:
         """End the renewal, and *revoke* a token that was issued to us; idempotent."""
         await self._end_keeper()
@@ -113,7 +142,8 @@ class VaultSession:
         while (token := self._token) is not None and token.lease.remaining() > 0:
             if token.lease.ttl == math.inf:
                 return
-            if not await renewed_in_time(token.lease, lambda: self._renew(token), of="token"):
+            await asyncio.sleep(token.lease.pause)
+            if not await extended(token.lease, lambda: self._renew(token), of="token"):
                 await self._replace(token)
 
     async def _renew(self, token: Token) -> float:
@@ -137,7 +167,7 @@ class VaultSession:
 
     async def _revoke(self, token: Token) -> None:
         try:
-            async with asyncio.timeout(_FAREWELL):
+            async with asyncio.timeout(FAREWELL):
                 await self._server.ask(lambda client: client.auth.token.revoke_self(), token.secret)
         except (CredentialUnavailable, TimeoutError) as failure:
-            log.warning("vault.revocation_failed", why=type(failure).__name__)
+            log.warning("vault.revocation_failed", of="token", detail=type(failure).__name__)

@@ -24,6 +24,8 @@ T = TypeVar("T")
 _DEADLINE = 10.0
 _ATTEMPTS = 4
 _LAST_START = 6.0
+_LINGER = 60.0
+"""Seconds in which requests end that were under way with what was refused to another."""
 _VERSIONS = {"auto": None, "kv1": 1, "kv2": 2}
 
 
@@ -42,10 +44,11 @@ class VaultSecretStore:
         mount: str,
         engine: Literal["auto", "kv1", "kv2", "dynamic"],
         on_secret: Callable[[Secret], None],
+        linger: float = _LINGER,
     ) -> None:
         self._about = f"{server.address}, logged in with {login.name}"
         self._session = VaultSession(server, login, on_secret=on_secret)
-        self._dynamic = DynamicSecrets(self._session)
+        self._dynamic = DynamicSecrets(self._session, linger=linger)
         self._kv = None
         if engine != "dynamic":
             self._kv = KeyValue(self._session, mount, _VERSIONS[engine])
@@ -71,9 +74,9 @@ class VaultSecretStore:
         self._dynamic.forget(path)
 
     async def close(self) -> None:
-        leased = self._dynamic.leased
-        await self._dynamic.close()
-        await self._session.close(revoke=not leased)
+        # A lease dies with the token it was given to.
+        held = await self._dynamic.close()
+        await self._session.close(revoke=not held)
 
 
 async def _patiently(work: Callable[[], Awaitable[T]]) -> T:

@@ -14,6 +14,7 @@ from agent.secrets.vault.secret_id import PlainSecretId
 from agent.secrets.vault.server import VaultServer
 from agent.secrets.vault.store import VaultSecretStore
 from agent.secrets.vault.token import TokenLogin
+from tests.doubles.rabbitmq import running_rabbitmq
 from tests.servers.openbao import ROOT_TOKEN, OpenBao, start_openbao, start_openbao_with_tls
 
 POLICY = """
@@ -124,3 +125,29 @@ def secret(root):
     path = f"ml/{uuid.uuid4()}"
     root.secrets.kv.v2.create_or_update_secret(path, {"key": "first"})
     return path
+
+
+@pytest.fixture
+def rabbit(root):
+    """A queue whose users OpenBao makes, with a lease that the test sets."""
+    with running_rabbitmq() as rabbit:
+        root.sys.enable_secrets_engine("rabbitmq", "rabbitmq")
+        connection = {
+            "connection_uri": rabbit.address,
+            "username": "admin",
+            "password": uuid.uuid4().hex,
+            "verify_connection": False,
+        }
+        root.adapter.post("/v1/rabbitmq/config/connection", json=connection)
+        vhosts = '{"/": {"configure": "", "write": "", "read": ".*"}}'
+        root.adapter.post("/v1/rabbitmq/roles/ml", json={"vhosts": vhosts})
+        yield rabbit
+        root.sys.disable_secrets_engine("rabbitmq")
+
+
+@pytest.fixture
+def lease(root):
+    def set_(ttl: int, max_ttl: int) -> None:
+        root.adapter.post("/v1/rabbitmq/config/lease", json={"ttl": ttl, "max_ttl": max_ttl})
+
+    return set_

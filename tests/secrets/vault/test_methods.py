@@ -119,8 +119,8 @@ async def test_a_login_happens_inside_the_namespace(vault, open_vault):
     inside.sys.create_or_update_policy("team", 'path "kv/*" { capabilities = ["read"] }')
     role = "/v1/auth/team-approle/role/team"
     inside.adapter.post(role, json={"token_policies": ["team"]})
-    inside.sys.enable_secrets_engine("kv", "kv", options={"version": "2"})
-    inside.secrets.kv.v2.create_or_update_secret("x", {"key": "inside"}, mount_point="kv")
+    inside.sys.enable_secrets_engine("kv", "kv", options={"version": "1"})
+    inside.secrets.kv.v1.create_or_update_secret("x", {"key": "inside"}, mount_point="kv")
     auth = {
         "method": "approle",
         "role_id": inside.adapter.get(f"{role}/role-id")["data"]["role_id"],
