@@ -170,8 +170,9 @@ def _translated(credentials: KubernetesCredentials) -> Iterator[None]:
         detail = f"the certificate of {server} is not trusted; name its CA"
         raise StoreUnavailable(detail=detail) from None
     except (ClientError, OSError) as error:
-        detail = f"{server} did not answer: {type(error).__name__}"
-        raise StoreUnavailable(detail=detail) from None
+        cause = getattr(error, "os_error", error)
+        why = getattr(cause, "strerror", None) or type(cause).__name__
+        raise StoreUnavailable(detail=f"{server} did not answer: {why}") from None
 
 
 def _refusal(error: "ApiException", credentials: KubernetesCredentials) -> JobError:

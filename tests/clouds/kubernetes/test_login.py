@@ -180,7 +180,7 @@ async def test_a_server_that_is_down_is_said_so():
     with pytest.raises(StoreUnavailable) as failure:
         await user_of(KubernetesCredentials(server, token=Secret("token")))
 
-    assert f"{server} did not answer: ClientConnectorError" == failure.value.detail
+    assert f"{server} did not answer: Connect call failed" in failure.value.detail
 
 
 async def test_no_redirect_is_followed(certificate_authority):
@@ -212,7 +212,7 @@ async def test_no_server_is_a_metadata_service():
     with pytest.raises(StoreUnavailable) as failure:
         await user_of(credentials)
 
-    assert "https://169.254.169.254 did not answer" in failure.value.detail
+    assert "refused to connect to 169.254.169.254: a metadata service" in failure.value.detail
 
 
 async def test_passwords_of_a_netrc_are_not_looked_for(
@@ -229,11 +229,12 @@ async def test_proxies_of_the_environment_are_used(
     cluster, connect, namespace, tmp_path, monkeypatch
 ):
     (tmp_path / "token").write_text(cluster.token(namespace, "trainer"))
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
+    proxy = free_port()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy}")
 
     with pytest.raises(StoreUnavailable) as failure:
         await connect().identity()
-    assert "ClientProxyConnectionError" in failure.value.detail
+    assert f"('127.0.0.1', {proxy})" in failure.value.detail
     monkeypatch.setenv("NO_PROXY", cluster.server.removeprefix("https://").partition(":")[0])
     assert (await connect().identity()).name.endswith(":trainer")
 
