@@ -50,16 +50,16 @@ class VerifiedArtifact:
         self.media_type = artifact.media_type
         self._artifact = artifact
         self._expected = expected
+        self._comparison: _Comparison | None = None
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        comparison: _Comparison | None = None
         async for block in self._artifact.blocks():
-            if comparison is None:
-                comparison = _Comparison(await self._expected)
-            await comparison.add(block)
+            if self._comparison is None:
+                self._comparison = _Comparison(await self._expected)
+            await self._comparison.add(block)
             yield block
-        if comparison is not None:
-            await comparison.require_equal()
+        if self._comparison is not None:
+            await self._comparison.require_equal()
 
 
 class _Comparison:
