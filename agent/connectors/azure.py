@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.artifact_uri import ArtifactUri
+from agent.clouds.azure.blob_service import session_with
 from agent.clouds.azure.claims import claims_of, expiry_of, holder
 from agent.clouds.azure.entra import Token, TokenSource
 from agent.clouds.base import SecretSource
@@ -25,7 +26,6 @@ from agent.errors import (
     StoreUnavailable,
     UsageError,
 )
-from agent.http_session import HttpSession
 from agent.json_service import ask_json
 from agent.secret import Secret
 
@@ -213,7 +213,7 @@ def readable_of(
 
 async def _asked(service: Service, path: str, **options: Any) -> dict[str, Any]:
     def ask() -> dict[str, Any]:
-        with closing(HttpSession(ca_file=service.ca_file)) as session:
+        with closing(session_with(service.ca_file)) as session:
             return ask_json(session, "POST", service.url + path, **options)
 
     try:

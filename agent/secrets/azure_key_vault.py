@@ -17,7 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from agent.clouds.azure.blob_service import GivenToken, transport
+from agent.clouds.azure.blob_service import GivenToken, session_with, transport
 from agent.clouds.azure.errors import translated
 from agent.clouds.azure.login import AzureLogin
 from agent.credentials import AzureCredentials
@@ -142,7 +142,7 @@ class AzureKeyVaultStore:
             raise CredentialUnavailable(detail="the login gives no token")
         with self._making:
             if self._client is None or self._client[0] != credentials:
-                self._session = self._session or HttpSession(ca_file=self._ca_file)
+                self._session = self._session or session_with(self._ca_file)
                 client = SecretClient(
                     self._url,
                     GivenToken(credentials.token),

@@ -40,6 +40,7 @@ class Answer:
 
     status: int
     body: object
+    """Bytes as they are; everything else as JSON."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -156,7 +157,8 @@ def served(*services: Service, authority: CertificateAuthority | None) -> Iterat
             asked = Asked(self.command, url.path, query, dict(self.headers), form)
             answers = filter(None, (service(asked) for service in services))
             answer = next(answers, Answer(404, {"error": {"code": "NotFound", "message": ""}}))
-            body = json.dumps(answer.body).encode()
+            whole = isinstance(answer.body, bytes)
+            body = answer.body if whole else json.dumps(answer.body).encode()
             self.send_response(answer.status)
             for name, value in {"Content-Type": "application/json", **answer.headers}.items():
                 self.send_header(name, value)

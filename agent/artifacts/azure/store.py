@@ -19,7 +19,7 @@ from agent.artifacts.base import BEHIND_THE_END, BlockBytes, ByteRange, Page
 from agent.artifacts.blocking import Threads
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.resuming import ResumingArtifact
-from agent.clouds.azure.blob_service import service_client
+from agent.clouds.azure.blob_service import service_client, session_with
 from agent.clouds.azure.errors import translated
 from agent.clouds.azure.places import account_of
 from agent.connectors.base import Connector
@@ -141,7 +141,7 @@ class AzureArtifactStore:
             if self._client is None or self._client[0] != credentials:
                 self._require_account(credentials)
                 if self._session is None:
-                    self._session = HttpSession(ca_file=credentials.ca_file)
+                    self._session = session_with(credentials.ca_file)
                 service = service_client(credentials, self._session)
                 self._client = (credentials, service.get_container_client(self._container))
             return self._client[1]

@@ -3,10 +3,11 @@
 What is asked of them is decided elsewhere.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.credentials import AzureCredentials
-from agent.errors import CredentialUnavailable
+from agent.errors import CredentialUnavailable, StoreUnavailable
 from agent.http_session import CONNECT_SECONDS, READ_SECONDS, HttpSession
 from agent.secret import Secret
 
@@ -41,6 +42,18 @@ def service_client(
         max_single_get_size=most,
         max_chunk_get_size=most,
     )
+
+
+def session_with(ca_file: Path | None) -> HttpSession:
+    """Return a session that trusts the CA of *ca_file*, too; the caller closes it.
+
+    Raises:
+        StoreUnavailable: The file can't be read, or holds no certificate.
+    """
+    try:
+        return HttpSession(ca_file=ca_file)
+    except OSError as error:
+        raise StoreUnavailable(detail=f"{ca_file}: {error.strerror or 'no certificate'}") from None
 
 
 def transport(session: HttpSession) -> "RequestsTransport":

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent.clouds.azure.blob_service import transport
+from agent.clouds.azure.blob_service import session_with, transport
 from agent.clouds.azure.claims import claims_of, expiry_of
 from agent.clouds.base import SecretSource
 from agent.egress import metadata_allowed
-from agent.errors import AccessDenied, CredentialUnavailable
+from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.http_session import HttpSession
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
@@ -151,11 +151,13 @@ class EntraTokens:
             except TimeoutError:
                 detail = f"Microsoft Entra did not answer within {_DEADLINE:.0f} s"
                 raise CredentialUnavailable(detail=detail) from None
+            except StoreUnavailable as failure:
+                raise CredentialUnavailable(detail=failure.detail) from None
         self._secrets.register(token.secret)
         return token
 
     def _request(self, secrets: Sequence[str], scope: str) -> Token:
-        with _translated(), closing(_session(self._authority.ca_file)) as session:
+        with _translated(), closing(session_with(self._authority.ca_file)) as session:
             credential = self._make(secrets, self._authority.options(session))
             issued = credential.get_token(scope)
         return Token(Secret(issued.token), datetime.fromtimestamp(issued.expires_on, UTC))
@@ -229,10 +231,6 @@ def require_sendable(name: str, secret: Secret) -> None:
     value = secret.reveal()
     if not (value.isascii() and value.isprintable()) or not value or " " in value:
         raise CredentialUnavailable(detail=f"{name} has characters that it can't have")
-
-
-def _session(ca_file: Path | None) -> HttpSession:
-    return HttpSession(ca_file=ca_file)
 
 
 @contextmanager

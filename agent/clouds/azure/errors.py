@@ -13,6 +13,7 @@ from agent.errors import (
     StoreUnavailable,
     Unsupported,
 )
+from agent.http_session import TransferError
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
@@ -47,8 +48,11 @@ def translated() -> Iterator[None]:
         yield
     except HttpResponseError as error:
         raise _ours(error) from None
-    except AzureError as error:
+    except (AzureError, TransferError, OSError) as error:
+        # The SDK lets some errors of ``requests`` through, which are OSErrors.
         raise StoreUnavailable(detail=f"no answer: {type(error).__name__}") from None
+    except ValueError:
+        raise StoreUnavailable(detail="the answer is not one of Azure") from None
 
 
 def _ours(error: "HttpResponseError") -> JobError:

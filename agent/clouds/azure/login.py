@@ -1,5 +1,6 @@
 """Logging in to Azure, by several methods. Where Entra's tokens come from is `entra`'s part."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -87,6 +88,7 @@ class StoredKey:
 
     async def issue(self) -> AzureCredentials:
         key = await self._stored.read("account_key")
+        _require_base64("account_key", key)
         return replace(self._place.credentials(), account_key=key)
 
     async def who(self, credentials: AzureCredentials) -> str:
@@ -158,7 +160,7 @@ class ConnectionString:
             return _with_sas(found, found.sas_token)
         if found.account_key is not None:
             self._secrets.register(found.account_key)
-            require_sendable("AccountKey", found.account_key)
+            _require_base64("AccountKey", found.account_key)
         return found
 
     async def who(self, credentials: AzureCredentials) -> str:
@@ -252,6 +254,13 @@ def register_sas(secrets: SecretSource, sas: Secret) -> None:
         raise CredentialUnavailable(detail="the secret is no SAS token: it has no sig=")
     secrets.register(sas)
     secrets.register(Secret(signature))
+
+
+def _require_base64(name: str, key: Secret) -> None:
+    try:
+        base64.b64decode(key.reveal(), validate=True)
+    except ValueError:
+        raise CredentialUnavailable(detail=f"{name} is not base64, as keys are") from None
 
 
 def _is_over(sas: Secret) -> bool:

@@ -9,12 +9,11 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.clouds.azure.blob_service import service_client
+from agent.clouds.azure.blob_service import service_client, session_with
 from agent.clouds.azure.delegation import Grant
 from agent.clouds.azure.errors import translated
 from agent.credentials import AzureCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable
-from agent.http_session import HttpSession
 from agent.secret import Secret
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ async def _in_thread(credentials: AzureCredentials, ask: Callable[["BlobServiceC
 
 
 def _asked(credentials: AzureCredentials, ask: Callable[["BlobServiceClient"], T]) -> T:
-    with closing(HttpSession(ca_file=credentials.ca_file)) as session, translated():
+    with closing(session_with(credentials.ca_file)) as session, translated():
         return ask(service_client(credentials, session))
 
 
