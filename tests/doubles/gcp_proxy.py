@@ -2,8 +2,9 @@
 
 import http.client
 import json
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,15 +23,21 @@ class GcsProxy:
         self.endpoint_url = endpoint_url
         self.tokens = {"good"}
         self.forbidden: set[str] = set()
-        self.failures: list[tuple[int, dict[str, str]]] = []
-        """Answers, status and headers, to the next requests, whatever their token."""
+        self.failures: list[tuple[int, str]] = []
+        """Status and reason of the answers to the next requests, whatever their token."""
+        self.location: str | None = None
+        """Where everybody is sent instead."""
         self.cut_after: int | None = None
         """The next download ends after so many bytes."""
-        self.at_cut = lambda: None
+        self.at_cut: Callable[[], object] = lambda: None
+        self.stall_after: int | None = None
+        """Downloads say nothing more after so many bytes, until `flow` is set."""
+        self.flow = threading.Event()
         self.flip = False
         """Downloads have another first byte than the store."""
         self.gate = threading.Event()
         self.gate.set()
+        self.stalled = threading.Event()
         self.requests: list[tuple[str, str]] = []
         """Token and path of each request."""
 
@@ -41,8 +48,13 @@ class GcsProxy:
         return None if token in self.tokens else 401
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that left; whatever else went wrong, the client sees."""
+
+
 @contextmanager
-def running_gcs_proxy(target: int) -> Iterator[GcsProxy]:
+def running_gcs_proxy(target: int, tls: ssl.SSLContext | None = None) -> Iterator[GcsProxy]:
     """Serve one on a free port of 127.0.0.1, before the server at the port *target*."""
 
     class Handler(_Handler):
@@ -50,15 +62,19 @@ def running_gcs_proxy(target: int) -> Iterator[GcsProxy]:
         def proxy(self) -> GcsProxy:
             return proxy
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        proxy = GcsProxy(target, f"http://127.0.0.1:{server.server_port}")
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        scheme = "https" if tls else "http"
+        proxy = GcsProxy(target, f"{scheme}://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield proxy
         finally:
             proxy.gate.set()
+            proxy.flow.set()
             server.shutdown()
             thread.join()
 
@@ -76,19 +92,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.proxy.gate.wait(20)
         if self.proxy.failures:
             return self._refuse(*self.proxy.failures.pop(0))
+        if self.proxy.location is not None:
+            return self._refuse(302, "moved")
         status = self.proxy.refusal(token)
         if status is not None:
-            return self._refuse(status, {})
+            return self._refuse(status, {401: "authError", 403: "forbidden"}[status])
         return self._pass_on()
 
-    def _refuse(self, status: int, headers: dict[str, str]) -> None:
-        reason = {401: "authError", 403: "forbidden"}.get(status, "backendError")
+    def _refuse(self, status: int, reason: str) -> None:
         message = f"{self.headers.get('Authorization')} was quoted"
         error = {"code": status, "message": message, "errors": [{"reason": reason}]}
         body = json.dumps({"error": error}).encode()
         self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
+        if self.proxy.location is not None:
+            self.send_header("Location", self.proxy.location)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -114,17 +131,20 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.close()
 
     def _copy(self, answer: http.client.HTTPResponse) -> None:
-        left = None
-        if "alt=media" in self.path and answer.status in (200, 206):
-            left, self.proxy.cut_after = self.proxy.cut_after, None
-        flip = self.proxy.flip and "alt=media" in self.path
-        while left != 0 and (piece := answer.read(_PIECE if left is None else min(left, _PIECE))):
-            if flip:
-                piece, flip = bytes([piece[0] ^ 1]) + piece[1:], False
-            left = None if left is None else left - len(piece)
+        proxy, sent, end = self.proxy, 0, None
+        download = "alt=media" in self.path and answer.status in (200, 206)
+        if download:
+            end, proxy.cut_after = proxy.cut_after, None
+        while sent != end and (piece := answer.read(_PIECE if end is None else end - sent)):
+            if download and proxy.flip and sent == 0:
+                piece = bytes([piece[0] ^ 1]) + piece[1:]
+            if download and proxy.stall_after is not None and sent >= proxy.stall_after:
+                proxy.stalled.set()
+                proxy.flow.wait(20)
             self.wfile.write(piece)
-        if left == 0:
-            self.proxy.at_cut()
+            sent += len(piece)
+        if sent == end:
+            proxy.at_cut()
             self.close_connection = True
 
     def log_message(self, *_: object) -> None:

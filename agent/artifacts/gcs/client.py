@@ -3,11 +3,13 @@
 The library is loaded by the first call; every function here blocks.
 """
 
+import base64
 import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent.artifacts.base import ByteRange
+from agent.artifacts.verifying import Checksum
 from agent.credentials import GcpCredentials
 from agent.errors import Changed, StoreUnavailable
 from agent.http_session import CONNECT_SECONDS, READ_SECONDS, HttpSession, Response
@@ -34,11 +36,12 @@ class _Session(HttpSession):
 
     def request(self, *args: Any, **kwargs: Any) -> Response:
         response = super().request(*args, **kwargs)
-        if not kwargs.get("stream"):
-            return response
-        if response.status_code in (200, 206):
-            raise _Opened(response)
-        response.close()
+        if kwargs.get("stream"):
+            if response.status_code in (200, 206):
+                raise _Opened(response)
+            # The library looks at the status alone, and would leave the connection as it is.
+            with response:
+                _ = response.content
         return response
 
 
@@ -60,12 +63,17 @@ def make_client(credentials: GcpCredentials) -> "Client":
         raise StoreUnavailable(detail=detail) from None
     session.headers["Authorization"] = f"Bearer {credentials.token.reveal()}"
     endpoint = (credentials.endpoint_url or DEFAULT_ENDPOINT).rstrip("/")
-    return Client(
+    client = Client(
         project=credentials.project_id,
         _http=session,
         client_options={"api_endpoint": endpoint},
         use_auth_w_custom_endpoint=False,
     )
+    # For traces that nobody takes it would ask for the bucket's metadata, in a thread of its own:
+    # https://github.com/googleapis/google-cloud-python/issues/17650. What reads objects only may
+    # not do that, and would fill the customer's audit log with refusals.
+    client._bucket_metadata_cache = None  # noqa: SLF001  # there is no other way for one client
+    return client
 
 
 class Body:
@@ -80,7 +88,7 @@ class Body:
         self._response = response
         self.generation = headers.get("x-goog-generation", "")
         self.media_type: str | None = headers.get("content-type")
-        self.crc32c = _crc32c(headers.get("x-goog-hash", ""))
+        self.checksum = _checksum(headers.get("x-goog-hash", ""))
         self.size = _size(response, span)
 
     def read(self, size: int, /) -> bytes:
@@ -130,12 +138,13 @@ def _usable(response: Response, span: ByteRange | None, generation: int | None) 
     return body
 
 
-def _crc32c(hashes: str) -> str | None:
-    """Return the base64 word of the checksum of the whole object."""
+def _checksum(hashes: str) -> Checksum | None:
+    """Return the one of the whole object, which Google names also beside a part of it."""
     for one in hashes.split(","):
         name, _, value = one.strip().partition("=")
         if name == "crc32c":
-            return value
+            with suppress(ValueError):
+                return Checksum(name, base64.b64decode(value, validate=True))
     return None
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from agent.artifacts.base import BEHIND_THE_END
@@ -14,7 +14,7 @@ from agent.errors import (
     NotFound,
     StoreUnavailable,
 )
-from agent.http_session import RequestException, TransferError
+from agent.http_session import RequestException, Response, TransferError
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -58,7 +58,12 @@ def _ours(error: "GoogleAPICallError") -> JobError:
 
 
 def _reason(error: "GoogleAPICallError") -> str:
-    for entry in error.errors:
+    """Return Google's word for it; of a refused download the library keeps the answer alone."""
+    entries = error.errors
+    if not entries and isinstance(error.response, Response):
+        with suppress(ValueError, TypeError, KeyError):
+            entries = error.response.json()["error"]["errors"]
+    for entry in entries:
         reason = entry.get("reason") if isinstance(entry, dict) else None
         if isinstance(reason, str) and _REASON.fullmatch(reason):
             return reason

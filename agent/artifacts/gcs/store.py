@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.asking import TRIES, ask
-from agent.artifacts.base import BlockBytes, ByteRange, Page
+from agent.artifacts.base import Artifact, BlockBytes, ByteRange, Page
 from agent.artifacts.blocking import BlockingSource, Threads
 from agent.artifacts.gcs.client import Body, make_client, open_body
 from agent.artifacts.gcs.errors import translated
 from agent.artifacts.gcs.listing import read_level
-from agent.artifacts.gcs.verified import VerifiedArtifact
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.resuming import ResumingArtifact
+from agent.artifacts.verifying import Checksum, VerifiedArtifact
 from agent.connectors.base import Connector
 from agent.credentials import GcpCredentials
 from agent.errors import BadParameters, Changed, NotFound
@@ -59,12 +59,15 @@ class GcsArtifactStore:
     @asynccontextmanager
     async def open(
         self, uri: ArtifactUri, *, span: ByteRange | None = None, etag: str | None = None
-    ) -> AsyncIterator[ResumingArtifact]:
+    ) -> AsyncIterator[Artifact]:
         self._require_below_root(uri)
         body = await self._body(uri.key, span, etag, tries=TRIES)
         artifact = self._artifact(uri.key, span, body)
         try:
-            yield artifact
+            if span is None or span == ByteRange(0):
+                yield VerifiedArtifact(artifact, _known(body.checksum))
+            else:
+                yield artifact
         finally:
             await artifact.close()
 
@@ -94,10 +97,7 @@ class GcsArtifactStore:
         async def begin(rest: ByteRange | None, etag: str | None) -> BlockingSource:
             return self._source(await self._body(key, rest, etag, tries=1))
 
-        source = self._source(body)
-        if body.crc32c is not None and (span is None or span == ByteRange(0)):
-            return VerifiedArtifact(source, begin, crc32c=body.crc32c, store_type=self.type)
-        return ResumingArtifact(source, begin, span, store_type=self.type)
+        return ResumingArtifact(self._source(body), begin, span, store_type=self.type)
 
     def _source(self, body: Body) -> BlockingSource:
         return BlockingSource(
@@ -157,6 +157,12 @@ class GcsArtifactStore:
     def _require_below_root(self, uri: ArtifactUri) -> None:
         if not uri.within(self._root):
             raise NotFound
+
+
+def _known(checksum: Checksum | None) -> "asyncio.Future[Checksum | None]":
+    known = asyncio.get_running_loop().create_future()
+    known.set_result(checksum)
+    return known
 
 
 def _close_unread(answering: "asyncio.Future[Any]") -> None:
