@@ -39,12 +39,24 @@ async def part_rows(settings: Settings) -> list[Row]:
             opened.push_async_callback(stores.close)
         except UsageError as exc:
             return [Row(Status.FAIL, "parts", str(exc), "mend the configuration")]
+        unsafe = list(_unverified(settings))
         checks = [
             *(_secret_store(name, secrets) for name in settings.secret_stores),
             *(_connector(connector) for connector in connectors.values()),
             *(_artifact_store(store) for store in stores),
         ]
-        return await asyncio.gather(*checks)
+        return [*await asyncio.gather(*checks), *unsafe]
+
+
+def _unverified(settings: Settings) -> Iterator[Row]:
+    """Warn of servers whose certificate nobody looks at."""
+    named = (("connector", settings.connectors), ("secret store", settings.secret_stores))
+    for kind, parts in named:
+        for name, part in parts.items():
+            if getattr(part, "insecure", False):
+                what = "the server's certificate is not verified"
+                advice = "name its CA in ca_file, and remove insecure: true"
+                yield Row(Status.WARN, f"{kind} {name}", what, advice)
 
 
 def _nobody(_secret: Secret) -> None:

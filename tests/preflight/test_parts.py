@@ -34,6 +34,29 @@ async def test_a_part_that_cannot_be_built_is_a_row():
     assert "nosuch://" in row.found
 
 
+async def test_a_server_that_nobody_verifies_is_warned_of(tmp_path):
+    rows = await part_rows(
+        settings(
+            secret_stores={"files": {"type": "file", "root": tmp_path}},
+            connectors={
+                "cluster": {
+                    "type": "kubernetes",
+                    "method": "token",
+                    "server": "https://127.0.0.1:9",
+                    "token": "secret://files/token",
+                    "insecure": True,
+                }
+            },
+        )
+    )
+
+    (warned,) = [row for row in rows if row.status is Status.WARN]
+    assert ("connector cluster", "name its CA in ca_file, and remove insecure: true") == (
+        warned.what,
+        warned.advice,
+    )
+
+
 STORES = [{"name": "training", "uri": "s3://ml/prod", "connector": "ml"}]
 ALLOW = {"allow": ["fetch-artifact"]}
 
