@@ -37,6 +37,16 @@ class HttpConnection:
         self.reusable = True
         self.idle_since = time.monotonic()
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether the far end has closed it."""
+        try:
+            return not self._cord.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def send(self, data: bytes | memoryview) -> None:
         """Send all of *data*.
 

@@ -63,7 +63,8 @@ class Lanes:
         except UploadFailed as exc:
             await self._change_lane(supply, content, exc)
         else:
-            self._end(job)
+            del self._uploading[job]
+            self._uploads.end(job)
 
     def finish(self, job: str, last: Numbered) -> None:
         """Queue the last message of *job* behind its data; never waits."""
@@ -71,7 +72,7 @@ class Lanes:
 
     def drop_stream(self, job: str) -> None:
         """Forget unsent data of *job*, and end its upload at once."""
-        self._end(job)
+        self._abort(job)
         self._channel.drop_stream(job)
 
     def _in_blocks(self, content: JobContent, offset: int) -> None:
@@ -80,13 +81,14 @@ class Lanes:
 
     async def _change_lane(self, supply: Supply, content: JobContent, why: UploadFailed) -> None:
         offset, kept = supply.rest()
-        self._end(content.job, close_lane=why.for_good)
+        self._abort(content.job, close_lane=why.for_good)
         log.warning("upload.given_up", offset=offset, why=str(why), for_good=why.for_good)
         self._in_blocks(content, offset)
         for block in kept:
             await self._channel.send_block(content.job, block)
 
-    def _end(self, job: str, *, close_lane: bool = False) -> None:
+    def _abort(self, job: str, *, close_lane: bool = False) -> None:
         if job in self._uploading:
             supply, _ = self._uploading.pop(job)
-            self._uploads.end(job, supply, close_lane=close_lane)
+            supply.abort()
+            self._uploads.end(job, close_lane=close_lane)

@@ -21,6 +21,7 @@ class Pool:
         self._version = version
         self._lock = threading.Lock()
         self._idle: list[HttpConnection] = []
+        self._closed = False
 
     @contextmanager
     def lend(self) -> Iterator[HttpConnection]:
@@ -38,8 +39,9 @@ class Pool:
         self._keep(connection)
 
     def close(self) -> None:
-        """Close what nobody uses now."""
+        """Keep nothing any more; what is lent is closed when it comes back."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -48,19 +50,20 @@ class Pool:
         return HttpConnection(dial_blocking(self._endpoint, version=self._version))
 
     def _kept(self) -> HttpConnection | None:
-        fresh = time.monotonic() - IDLE_SECONDS
-        with self._lock:
-            old = [one for one in self._idle if one.idle_since < fresh]
-            self._idle = [one for one in self._idle if one.idle_since >= fresh]
-            kept = self._idle.pop() if self._idle else None
-        for connection in old:
-            connection.close()
-        return kept
+        oldest = time.monotonic() - IDLE_SECONDS
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                kept = self._idle.pop()
+            if kept.idle_since >= oldest and not kept.hung_up:
+                return kept
+            kept.close()
 
     def _keep(self, connection: HttpConnection) -> None:
-        if not connection.reusable:
-            connection.close()
-            return
         connection.idle_since = time.monotonic()
         with self._lock:
-            self._idle.append(connection)
+            if connection.reusable and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()

@@ -6,6 +6,7 @@ Which contents go this way is decided in `uploads`; where their bytes wait is `s
 import secrets
 import threading
 import time
+from collections import deque
 from contextvars import copy_context
 from dataclasses import dataclass
 
@@ -134,8 +135,8 @@ class Upload:
             raise _Interrupted(str(exc)) from None
         except UsageError as exc:
             raise UploadFailed(str(exc), for_good=True) from None
-        except OutOfWindow as exc:
-            raise UploadFailed(f"the control plane's offset {exc}") from None
+        except OutOfWindow:
+            raise UploadFailed("the control plane names bytes that it was not sent") from None
 
     def _delay(self, fruitless: int, retry_after: float | None) -> float:
         """Return how long to wait; not at all after a connection that broke in the middle."""
@@ -154,17 +155,24 @@ class Upload:
 
     def _converse(self, connection: HttpConnection) -> None:
         """Send segments until all is in safe hands."""
-        under_way = 0
+        under_way: deque[Segment] = deque()
         while True:
             segment = self._supply.next_segment(wait=not under_way)
             if segment is not None:
                 self._send(connection, segment)
-                under_way += 1
+                under_way.append(segment)
             elif not under_way:
                 return
-            if segment is None or under_way == UNDER_WAY:
-                self._supply.acknowledged(self._answer(connection).offset)
-                under_way -= 1
+            if segment is None or len(under_way) == UNDER_WAY:
+                self._take_answer(connection, under_way.popleft())
+
+    def _take_answer(self, connection: HttpConnection, segment: Segment) -> None:
+        offset = self._answer(connection).offset
+        if offset < segment.stop:
+            raise _Interrupted("the control plane took a part of a segment")
+        if offset > segment.stop:
+            raise UploadFailed("the control plane names bytes that it was not sent")
+        self._supply.acknowledged(offset)
 
     def _send(self, connection: HttpConnection, segment: Segment) -> None:
         connection.send(self._target.head(segment))

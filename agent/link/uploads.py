@@ -59,7 +59,7 @@ class Uploads:
     def begin(self, job: str, *, offset: int, size: int) -> Supply | None:
         """Begin to upload what *job* has from *offset* on; None when it has to go in blocks.
 
-        Every upload has to be ended.
+        Every upload has to be told of its `end`.
         """
         offer = self._offer
         if offer is None or self._upload_from is None or len(self._running) >= AT_ONCE:
@@ -74,9 +74,8 @@ class Uploads:
         upload.start(f"upload.{job}")
         return supply
 
-    def end(self, job: str, supply: Supply, *, close_lane: bool = False) -> None:
-        """The upload is over, or is to be at once; *close_lane* until the next welcome."""
-        supply.abort()
+    def end(self, job: str, *, close_lane: bool = False) -> None:
+        """The upload of *job* is over; *close_lane* until the next welcome."""
         self._running.discard(job)
         if close_lane:
             self._offer = None

@@ -13,7 +13,7 @@ UPLOAD_PATH = "/agent/v1/upload"
 LONGEST_ANSWER = 4096
 LONGEST_RETRY_AFTER = 3600.0
 _SCHEMES = {"wss": "https", "ws": "http"}
-_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})\Z")
+_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})\Z", re.ASCII)
 
 
 class Verdict(Enum):
