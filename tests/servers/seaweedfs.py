@@ -55,12 +55,17 @@ class SeaweedFS:
 
 
 def start_seaweedfs(
-    directory: Path, *, provider: Mapping[str, str] | None = None, session: str = "12h"
+    directory: Path,
+    *,
+    provider: Mapping[str, str] | None = None,
+    session: str = "12h",
+    domain: str = "",
 ) -> SeaweedFS:
     """Start a server that keeps its data in the empty *directory*; wait until it answers.
 
     *provider* is the configuration of an OpenID provider whose tokens are good for the role.
-    No session lives longer than *session*, whatever is asked for.
+    No session lives longer than *session*, whatever is asked for. Buckets are subdomains of
+    *domain*, too.
     """
     data, config, iam = directory / "data", directory / "s3.json", directory / "iam.json"
     data.mkdir(parents=True)
@@ -73,8 +78,10 @@ def start_seaweedfs(
             *(f"-{name}.port={port}" for name, port in ports.items()),
             "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
             f"-bucket={BUCKET},{OTHER_BUCKET}", f"-s3.config={config}", f"-s3.iam.config={iam}",
+            f"-s3.domainName={domain}",
         ],
-        ready=lambda: _lists_its_buckets(f"http://127.0.0.1:{ports['s3']}"),
+        # By a name that is below no *domain*.
+        ready=lambda: _lists_its_buckets(f"http://localhost:{ports['s3']}"),
         log=directory / "weed.log",
         cwd=directory,
     )  # fmt: skip
