@@ -48,10 +48,15 @@ class Content:
         return data
 
     def close(self) -> None:
+        raw = self._response.raw
+        connection = raw.connection
         # A read that waits in another thread holds the lock that `close` needs: it must end first.
         with suppress(AttributeError, RuntimeError, ValueError, OSError):
-            self._response.raw.shutdown()
+            raw.shutdown()
         self._response.close()
+        if connection is not None:
+            # That read may have found the answer closed, and put the connection by for the next.
+            connection.close()
 
     def _raw_read(self, size: int) -> bytes:
         data: bytes = self._response.raw.read(size, decode_content=False)
