@@ -26,7 +26,6 @@ from agent.errors import (
     StoreUnavailable,
     UsageError,
 )
-from agent.json_service import ask_json
 from agent.secret import Secret
 
 RESOURCE_MANAGER = "https://management.azure.com"
@@ -212,6 +211,8 @@ def readable_of(
 
 
 async def _asked(service: Service, path: str, **options: Any) -> dict[str, Any]:
+    from agent.json_service import ask_json
+
     def ask() -> dict[str, Any]:
         with closing(session_with(service.ca_file)) as session:
             return ask_json(session, "POST", service.url + path, **options)

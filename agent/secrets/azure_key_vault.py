@@ -22,12 +22,13 @@ from agent.clouds.azure.errors import translated
 from agent.clouds.azure.login import AzureLogin
 from agent.credentials import AzureCredentials
 from agent.errors import AccessDenied, CredentialUnavailable, NotFound, StoreUnavailable
-from agent.http_session import HttpSession
 from agent.secrets.base import SecretValue
 from agent.secrets.fields import text_fields
 
 if TYPE_CHECKING:
     from azure.keyvault.secrets import SecretClient
+
+    from agent.http_session import HttpSession
 
 T = TypeVar("T")
 

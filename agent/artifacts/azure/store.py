@@ -25,10 +25,11 @@ from agent.clouds.azure.places import account_of
 from agent.connectors.base import Connector
 from agent.credentials import AzureCredentials
 from agent.errors import BadParameters, Changed, CredentialUnavailable, NotFound
-from agent.http_session import HttpSession
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobProperties, ContainerClient
+
+    from agent.http_session import HttpSession
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from agent.credentials import AzureCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable
-from agent.http_session import CONNECT_SECONDS, READ_SECONDS, HttpSession
 from agent.secret import Secret
 
 if TYPE_CHECKING:
@@ -16,12 +15,14 @@ if TYPE_CHECKING:
     from azure.core.pipeline.transport import RequestsTransport
     from azure.storage.blob import BlobServiceClient
 
+    from agent.http_session import HttpSession
+
 _PIECE = 64 * 1024
 _FAR_FUTURE = 2**40
 
 
 def service_client(
-    credentials: AzureCredentials, session: HttpSession, *, most: int = 4 * 1024 * 1024
+    credentials: AzureCredentials, session: "HttpSession", *, most: int = 4 * 1024 * 1024
 ) -> "BlobServiceClient":
     """Return a client for the account of *credentials* that speaks through *session*.
 
@@ -44,21 +45,25 @@ def service_client(
     )
 
 
-def session_with(ca_file: Path | None) -> HttpSession:
+def session_with(ca_file: Path | None) -> "HttpSession":
     """Return a session that trusts the CA of *ca_file*, too; the caller closes it.
 
     Raises:
         StoreUnavailable: The file can't be read, or holds no certificate.
     """
+    from agent.http_session import HttpSession
+
     try:
         return HttpSession(ca_file=ca_file)
     except OSError as error:
         raise StoreUnavailable(detail=f"{ca_file}: {error.strerror or 'no certificate'}") from None
 
 
-def transport(session: HttpSession) -> "RequestsTransport":
+def transport(session: "HttpSession") -> "RequestsTransport":
     """Return what Azure's SDKs send their requests with."""
     from azure.core.pipeline.transport import RequestsTransport
+
+    from agent.http_session import CONNECT_SECONDS, READ_SECONDS
 
     return RequestsTransport(
         session=session,

@@ -4,6 +4,7 @@ The only importer of azure.identity, which is loaded by the first token. No toke
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -17,15 +18,18 @@ from agent.clouds.azure.claims import claims_of, expiry_of
 from agent.clouds.base import SecretSource
 from agent.egress import metadata_allowed
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
-from agent.http_session import HttpSession
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.core.exceptions import ClientAuthenticationError
+
+    from agent.http_session import HttpSession
 
 _DEADLINE = 30.0
-_TRIES = 2
+_MORE_TRIES = 2
+_PAUSE = 0.2
 _PUBLIC = "https://login.microsoftonline.com"
 # Microsoft knows these and vouches for them; others are asked nothing about themselves.
 _KNOWN = {_PUBLIC, "https://login.microsoftonline.us", "https://login.chinacloudapi.cn"}
@@ -90,9 +94,13 @@ class Authority:
     host: str | None = None
     ca_file: Path | None = None
 
-    def options(self, session: HttpSession) -> dict[str, Any]:
+    def options(self, session: "HttpSession") -> dict[str, Any]:
         """Return what every credential of azure-identity is told."""
-        options: dict[str, Any] = {"transport": transport(session), "retry_total": _TRIES}
+        options: dict[str, Any] = {
+            "transport": transport(session),
+            "retry_total": _MORE_TRIES,
+            "retry_backoff_factor": _PAUSE,
+        }
         if self.host is not None:
             options["authority"] = self.host
             options["disable_instance_discovery"] = self.host.rstrip("/") not in _KNOWN
@@ -239,19 +247,32 @@ def _translated() -> Iterator[None]:
     from azure.core.exceptions import AzureError, ClientAuthenticationError
     from azure.identity import CredentialUnavailableError
 
+    # Its warnings repeat what is raised, with those texts.
+    logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
     try:
         yield
     except CredentialUnavailableError as error:
         detail = f"this host offers no identity of Azure: {_known_words(error)}"
         raise CredentialUnavailable(detail=detail) from None
     except ClientAuthenticationError as error:
-        raise AccessDenied(detail=f"Microsoft Entra refused: {_known_words(error)}") from None
+        raise _refusal(error) from None
     except AzureError as error:
         detail = f"Microsoft Entra did not answer: {type(error).__name__}"
         raise CredentialUnavailable(detail=detail) from None
     except (ValueError, OSError) as error:
         detail = f"no login to Microsoft Entra: {type(error).__name__}"
         raise CredentialUnavailable(detail=detail) from None
+
+
+def _refusal(error: "ClientAuthenticationError") -> AccessDenied | CredentialUnavailable:
+    """Tell a refusal from everything else that azure-identity calls one."""
+    status = None if error.response is None else error.response.status_code
+    if status is not None and status >= 500:
+        return CredentialUnavailable(detail=f"Microsoft Entra answered {status}")
+    if error.__cause__ is not None:
+        cause = type(error.__cause__).__name__
+        return CredentialUnavailable(detail=f"Microsoft Entra did not answer: {cause}")
+    return AccessDenied(detail=f"Microsoft Entra refused: {_known_words(error)}")
 
 
 def _known_words(error: Exception) -> str:

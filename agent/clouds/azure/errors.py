@@ -13,7 +13,6 @@ from agent.errors import (
     StoreUnavailable,
     Unsupported,
 )
-from agent.http_session import TransferError
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
@@ -43,6 +42,8 @@ def translated() -> Iterator[None]:
     signature that a SAS puts into the address. What remains in `detail` is Azure's error code.
     """
     from azure.core.exceptions import AzureError, HttpResponseError
+
+    from agent.http_session import TransferError
 
     try:
         yield
