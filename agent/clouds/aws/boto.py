@@ -6,7 +6,7 @@ boto3 and botocore are imported in this folder alone, and loaded by the first qu
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from agent.credentials import USUAL_S3, AwsCredentials, S3Access
 from agent.errors import AccessDenied, NotFound, StoreUnavailable
 from agent.secret import Secret
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from boto3 import Session
     from botocore.exceptions import ClientError
 
 DEFAULT_REGION = "us-east-1"
+_THREADS = 8
 _DEADLINE = 20.0
 _CONNECT_TIMEOUT = 3
 _READ_TIMEOUT = 5
@@ -42,6 +44,8 @@ class Endpoint:
     sts_url: str | None = None
     ca_file: Path | None = None
     s3: S3Access = USUAL_S3
+    threads: Threads = field(default_factory=lambda: Threads("aws", size=_THREADS))
+    """Of one login and of the services it is for; the login closes them."""
 
     def credentials(
         self, key: tuple[Secret, Secret, Secret | None], expires_at: datetime | None = None
@@ -70,7 +74,7 @@ class Service(Generic[Client]):
 
     async def ask(self, key: AwsCredentials | None, question: Callable[[Client], T]) -> T:
         """Return what *question* makes of a client that signs with *key*, or not at all."""
-        return await in_thread(lambda: self._answer(key, question))
+        return await in_thread(self._endpoint, lambda: self._answer(key, question))
 
     def _answer(self, key: AwsCredentials | None, question: Callable[[Client], T]) -> T:
         with closing(self._client(key)) as client:
@@ -111,11 +115,11 @@ def _revealed(key: AwsCredentials) -> dict[str, Any]:
     }
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(endpoint: Endpoint, work: Callable[[], T]) -> T:
     """Return the result of *work*, with botocore's errors turned into those of `Service`."""
     try:
         async with asyncio.timeout(_DEADLINE):
-            return await asyncio.to_thread(_translated_result, work)
+            return await endpoint.threads.run(lambda: _translated_result(work))
     except TimeoutError:
         detail = f"AWS did not answer within {_DEADLINE:.0f} s"
         raise StoreUnavailable(detail=detail) from None
@@ -131,12 +135,13 @@ def _translated() -> Iterator[None]:
     # Causes are cut off: they hold the request, and some of AWS's texts quote what was signed.
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
     except ClientError as error:
         raise _refusal(error) from None
-    except (BotoCoreError, Boto3Error) as error:
+    except (BotoCoreError, Boto3Error, ResponseParserError) as error:
         raise StoreUnavailable(detail=f"AWS did not answer: {type(error).__name__}") from None
 
 

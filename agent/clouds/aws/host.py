@@ -33,7 +33,7 @@ class HostCredentials:
             StoreUnavailable: What the host offers could not be refreshed.
         """
         with metadata_allowed():
-            return await in_thread(self._current)
+            return await in_thread(self._endpoint, self._current)
 
     def forget(self) -> None:
         """Walk the chain again at the next call; idempotent."""

@@ -71,3 +71,4 @@ class AwsLogin:
 
     async def close(self) -> None:
         await self._cache.close()
+        self.sts.endpoint.threads.close()

@@ -92,12 +92,12 @@ def _policy(name: str, aws: config.AwsLogin, readable: Sequence[ArtifactUri]) ->
         policy = reading_policy(places, partition=_partition(aws))
     if policy is None and aws.method == "federation-token":
         raise UsageError(
-            f"{name}: method federation-token needs session_policy, since without a "
-            "policy AWS lets its token do nothing; for a connector of artifact stores it is made"
+            f"the AWS login of {name!r}: method federation-token needs session_policy, since "
+            "without a policy AWS lets its token do nothing; connectors of artifact stores get one"
         )
     if policy is not None and (length := len(compact(policy))) > _POLICY_LIMIT:
         raise UsageError(
-            f"{name}: the session policy has {length} characters, and STS takes "
+            f"the AWS login of {name!r}: the session policy has {length} characters, and STS takes "
             f"{_POLICY_LIMIT}; use several connectors for these artifact stores, or set a "
             "shorter session_policy"
         )
