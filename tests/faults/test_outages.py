@@ -1,6 +1,7 @@
 """A store or a vault that fails, refuses or is away: a bounded end with its reason, and recovery
 without a restart."""
 
+import json
 import re
 import signal
 import time
@@ -11,11 +12,12 @@ import pytest
 import yaml
 
 from demo.world import World
-from tests.faults.worlds import AgentLog, done, metric
+from tests.faults.worlds import AgentLog, done, metric, submit
 from tests.servers.processes import Server, spawn
 from tests.servers.seaweedfs import READER, s3_client
 
 BOUND = 20.0
+SOON = 3.0
 RESOLVED = 'cloud_agent_credential_resolutions_total{outcome="ok",store_type="vault"}'
 
 
@@ -25,16 +27,18 @@ def uri(world: World) -> str:
     config = yaml.safe_load(world.config_file.read_text())
     config["secret_stores"]["fresh"] = {**config["secret_stores"]["vault"], "cache": "10ms"}
     connector = config["connectors"]["ml-s3"]
-    for name, store in (("ml-s3", "fresh"), ("rotated", "vault")):
+    config["secret_stores"]["files"] = {"type": "file", "root": str(world.directory / "keys")}
+    for name, store in (("ml-s3", "fresh"), ("rotated", "vault"), ("beside", "files")):
         keys = ("access_key_id", "secret_access_key")
         references = {key: f"secret://{store}/ml/{name}#{key}" for key in keys}
         config["connectors"][name] = {**connector, **references}
-    config["artifact_stores"].append(
-        {"name": "rotated", "uri": "s3://artifacts/rotated", "connector": "rotated"}
-    )
-    config["policy"]["rules"].append(
-        {"allow": ["fetch-artifact"], "artifacts": ["s3://artifacts/rotated/**"]}
-    )
+    for name in ("rotated", "beside"):
+        config["artifact_stores"].append(
+            {"name": name, "uri": f"s3://artifacts/{name}", "connector": name}
+        )
+        config["policy"]["rules"].append(
+            {"allow": ["fetch-artifact"], "artifacts": [f"s3://artifacts/{name}/**"]}
+        )
     world.config_file.write_text(yaml.safe_dump(config))
     set_key(world, "ml-s3", READER.secret_access_key.reveal())
     world.agent.stop()
@@ -92,6 +96,31 @@ def test_without_its_vault_a_job_ends_soon_and_the_next_one_recovers(
     assert ["fresh"] == [event["store"] for event in log.events("secret.unavailable")]
     assert ["ml-s3"] == [event["connector"] for event in log.events("credential.unavailable")]
     assert "succeeded" == fetch(world, uri)[0]
+
+
+def test_a_vault_that_hangs_holds_up_no_job_with_other_credentials(world: World, uri: str):
+    (world.directory / "keys/ml").mkdir(parents=True)
+    key = {
+        "access_key_id": READER.access_key_id,
+        "secret_access_key": READER.secret_access_key.reveal(),
+    }
+    (world.directory / "keys/ml/beside").write_text(json.dumps(key))
+    beside = "s3://artifacts/beside/object"
+    s3_client(world.s3.endpoint_url).put_object(
+        Bucket="artifacts", Key="beside/object", Body=b"beside"
+    )
+    assert "succeeded" == fetch(world, beside)[0]
+
+    with silent(world.vault._server):
+        waiting = [submit(world, "fetch-artifact", uri=uri) for _ in range(4)]
+        fetched = [fetch(world, beside) for _ in range(3)]
+        states = {world.rest(f"/jobs/{job}")["state"] for job in waiting}
+
+    assert {"succeeded"} == {state for state, _, _ in fetched}
+    assert max(seconds for _, _, seconds in fetched) < SOON
+    assert not states & {"succeeded", "failed"}
+    for job in waiting:
+        world.ended(job)
 
 
 def test_a_missing_secret_names_the_reference_to_the_customer_only(world: World, uri: str):

@@ -46,6 +46,7 @@ class VaultSecretStore:
         on_secret: Callable[[Secret], None],
         linger: float = _LINGER,
     ) -> None:
+        self._address = server.address
         self._about = f"{server.address}, logged in with {login.name}"
         self._session = VaultSession(server, login, on_secret=on_secret)
         self._dynamic = DynamicSecrets(self._session, linger=linger)
@@ -57,17 +58,17 @@ class VaultSecretStore:
     async def read(self, path: str, version: str | None = None) -> SecretValue:
         if self._kv is None:
             refuse_version(version)
-            return await _patiently(lambda: self._dynamic.read(path))
+            return await self._patiently(lambda: self._dynamic.read(path))
         kv = self._kv
-        return await _patiently(lambda: kv.read(path, version))
+        return await self._patiently(lambda: kv.read(path, version))
 
     async def check(self) -> str:
-        token = await _patiently(self._session.token)
+        token = await self._patiently(self._session.token)
         seconds = token.lease.remaining()
         expiry = "" if seconds == math.inf else f", token good for {seconds:.0f} s"
         if self._kv is None:
             return self._about + expiry
-        version = await _patiently(self._kv.version)
+        version = await self._patiently(self._kv.version)
         return f"{self._about}{expiry}; {self._mount} is a KV engine of version {version}"
 
     def forget(self, path: str) -> None:
@@ -78,21 +79,21 @@ class VaultSecretStore:
         held = await self._dynamic.close()
         await self._session.close(revoke=not held)
 
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        tries = AsyncRetrying(
+            retry=retry_if_exception_type(VaultDown),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(_LAST_START),
+            wait=wait_random_exponential(multiplier=0.25, max=2.0),
+            reraise=True,
+        )
 
-async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    tries = AsyncRetrying(
-        retry=retry_if_exception_type(VaultDown),
-        stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(_LAST_START),
-        wait=wait_random_exponential(multiplier=0.25, max=2.0),
-        reraise=True,
-    )
+        # tenacity awaits only what it recognises as a coroutine function, which a lambda is not.
+        async def once() -> T:
+            return await work()
 
-    # tenacity awaits only what it recognises as a coroutine function, which a lambda is not.
-    async def once() -> T:
-        return await work()
-
-    try:
-        async with asyncio.timeout(_DEADLINE):
-            return await tries(once)
-    except TimeoutError:
-        raise VaultDown(detail=f"Vault did not answer within {_DEADLINE:.0f} s") from None
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                return await tries(once)
+        except TimeoutError:
+            detail = f"{self._address} did not answer within {_DEADLINE:.0f} s"
+            raise VaultDown(detail=detail) from None

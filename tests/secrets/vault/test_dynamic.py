@@ -1,11 +1,13 @@
 """Leased secrets: one lease for many readings, renewed while in use, revoked when that is over."""
 
+import signal
 import time
 
 import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import CredentialUnavailable
+from agent.secrets.vault.session import FAREWELL
 from agent.secrets.vault.token import TokenLogin
 from tests.waiting import until
 
@@ -168,6 +170,28 @@ async def test_close_leaves_what_a_run_holds_for_as_long_as_the_run_may_last(
     assert root.sys.read_lease(leased.lease_id)["data"]["ttl"] > 35_000
     (left,) = (event for event in logs if event["event"] == "vault.lease_left")
     assert ("rabbitmq/creds/ml", 36_000) == (left["of"], left["wanted"])
+
+
+async def test_the_end_waits_a_few_seconds_for_a_vault_that_hangs(
+    open_store, new_role, openbao, rabbit, lease
+):
+    """Once for all leases, and once for the token."""
+    lease(600, 6000)
+    store = open_store(new_role().login(), engine="dynamic")
+    value = await store.read(CREDS)
+    value.hold(3600.0)
+    for _ in range(3):
+        store.forget(CREDS)
+        await store.read(CREDS)
+    openbao._server._signal(signal.SIGSTOP)
+    started = time.monotonic()
+
+    try:
+        await store.close()
+    finally:
+        openbao._server._signal(signal.SIGCONT)
+
+    assert time.monotonic() - started < 2 * FAREWELL + 1
 
 
 async def test_a_lease_that_may_not_be_revoked_is_told(
