@@ -1,9 +1,12 @@
 """What secret stores of AWS do with the credentials of their own login."""
 
+import asyncio
 import json
+import socket
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import REGISTRY
@@ -104,8 +107,26 @@ async def test_a_key_that_is_missing_is_said_by_its_own_reference(kind, opened):
 
 @pytest.mark.parametrize("kind", STORES)
 async def test_a_federation_token_for_secrets_needs_a_policy(kind, opened):
-    with pytest.raises(UsageError, match="secret store it: method federation-token needs session_"):
+    with pytest.raises(UsageError, match="of 'secret store it': method federation-token needs"):
         opened(kind, method="federation-token", **KEY)
+
+
+async def test_a_store_that_hangs_takes_no_thread_from_others(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-the-host")
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        resolver = open_aws_store("aws-secrets-manager", address, method="implicit")
+        reading = asyncio.create_task(resolver.resolve(REFERENCE))
+
+        asked, _ = await asyncio.to_thread(silent.accept)
+
+        assert not reading.done()
+        asked.close()
+    with pytest.raises(CredentialUnavailable):
+        await reading
+    await resolver.close()
 
 
 def test_opening_loads_no_sdk():
