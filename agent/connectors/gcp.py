@@ -1,12 +1,11 @@
-"""What Google's tokens are good for: storage, a cluster, a registry. Issuing them is the login's.
+"""What Google's tokens are good for: buckets, a cluster, a registry.
 
-A connector of each resource type is made here.
+Issuing them is the login's part.
 """
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from agent.artifact_uri import ArtifactUri
 from agent.clouds.gcp.boundary import MOST_RULES, boundary, outermost
 from agent.clouds.gcp.login import GcpLogin, Tokens
 from agent.clouds.gcp.token import Token
-from agent.credentials import GcpCredentials, KubernetesCredentials, RegistryCredentials
+from agent.credentials import KubernetesCredentials, RegistryCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable, UsageError
 from agent.secret import Secret
 from agent.telemetry.logs import get_logger
@@ -25,30 +24,6 @@ _REGISTRY_USER = "oauth2accesstoken"
 _SCHEME = "gs"
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Where tokens are good for; *project_id* None is the credentials' own."""
-
-    project_id: str | None = None
-    endpoint_url: str | None = None
-    ca_file: Path | None = None
-
-
-def storage_connector(name: str, tokens: Tokens, place: Storage) -> GcpLogin[GcpCredentials]:
-    """Return a connector for Cloud Storage and whatever else takes a token."""
-
-    async def make(token: Token) -> GcpCredentials:
-        return GcpCredentials(
-            token=token.secret,
-            project_id=place.project_id or token.project_id,
-            endpoint_url=place.endpoint_url,
-            expires_at=token.expires_at,
-            ca_file=place.ca_file,
-        )
-
-    return GcpLogin(name, GcpCredentials, tokens, make)
 
 
 def registry_connector(name: str, tokens: Tokens, *, registry: str) -> GcpLogin[Any]:

@@ -64,6 +64,7 @@ def _aws(
 def _gcp(
     name: str, gcp: config.GcpConnector, secrets: SecretSource, readable: Sequence[ArtifactUri]
 ) -> Connector[Any]:
+    from agent.clouds.gcp.login import Place, token_login
     from agent.clouds.gcp.open import open_gcp_tokens
     from agent.connectors import gcp as made
 
@@ -73,8 +74,7 @@ def _gcp(
             if gcp.narrow:
                 boundary = made.reading_boundary(name, readable, gcp.resource_id)
             tokens = open_gcp_tokens(gcp, secrets, boundary=boundary)
-            place = made.Storage(gcp.project_id, gcp.endpoint_url, gcp.ca_file)
-            return made.storage_connector(name, tokens, place)
+            return token_login(name, tokens, Place(gcp.project_id, gcp.endpoint_url, gcp.ca_file))
         case "kubernetes-cluster":
             url = gcp.container_endpoint_url or made.CONTAINER_URL
             cluster = made.Cluster(gcp.resource_id or "", gcp.project_id, url.rstrip("/"))

@@ -79,6 +79,20 @@ def _kubernetes(name: str, store: config.KubernetesSecrets, secrets: SecretSourc
     return KubernetesSecretStore(login, store.namespace)
 
 
+def _gcp_secret_manager(
+    name: str, store: config.GcpSecretManager, secrets: SecretSource
+) -> SecretStore:
+    from agent.clouds.gcp.login import Place, token_login
+    from agent.clouds.gcp.open import open_gcp_tokens
+    from agent.secrets.gcp_secret_manager import GcpSecretManagerStore, require_package
+
+    where = f"secret store {name}"
+    require_package(where)
+    place = Place(store.project_id, store.endpoint_url, store.ca_file)
+    login = token_login(where, open_gcp_tokens(store, secrets), place)
+    return GcpSecretManagerStore(login, prefix=store.prefix)
+
+
 def _azure_key_vault(name: str, store: config.AzureKeyVault, secrets: SecretSource) -> SecretStore:
     from agent.clouds.azure.open import open_token_login, require_package
     from agent.secrets.azure_key_vault import AzureKeyVaultStore
@@ -100,6 +114,7 @@ FACTORIES: Mapping[str, Factory] = {
     "vault": _vault,
     "aws-secrets-manager": _aws,
     "aws-parameter-store": _aws,
+    "gcp-secret-manager": _gcp_secret_manager,
     "azure-key-vault": _azure_key_vault,
     "kubernetes": _kubernetes,
 }

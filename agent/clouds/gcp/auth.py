@@ -92,7 +92,7 @@ class Google:
             except RequestException as error:
                 raise StoreUnavailable(detail=f"no answer: {type(error).__name__}") from None
             if response.status_code != 200 or not isinstance(body, dict):
-                raise _refusal(response.status_code, body)
+                raise refusal(response.status_code, body)
             return body
 
         return await self._with_session(answer)
@@ -198,10 +198,11 @@ def _translated(session: HttpSession) -> "Iterator[Request]":
         if not statuses or statuses[-1] == 200:
             detail = f"the login to Google failed: {type(error).__name__}"
             raise CredentialUnavailable(detail=detail) from None
-        raise _refusal(statuses[-1], error.args[-1] if error.args else "") from None
+        raise refusal(statuses[-1], error.args[-1] if error.args else "") from None
 
 
-def _refusal(status: int, body: object) -> AccessDenied | StoreUnavailable:
+def refusal(status: int, body: object) -> AccessDenied | StoreUnavailable:
+    """Return the error that an answer stands for, with Google's word for it from *body*."""
     detail = f"Google answered {status} {_code(body)}".rstrip()
     if 400 <= status < 500 and status != 429:
         return AccessDenied(detail=detail)

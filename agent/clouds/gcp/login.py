@@ -4,6 +4,8 @@ Coming by a token is a method's part.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from agent.clouds.base import SecretSource
@@ -11,7 +13,7 @@ from agent.clouds.cache import CredentialCache
 from agent.clouds.gcp.auth import Google
 from agent.clouds.gcp.methods import Method
 from agent.clouds.gcp.token import Token
-from agent.credentials import Credentials, Identity
+from agent.credentials import Credentials, GcpCredentials, Identity
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.telemetry.logs import get_logger
 
@@ -58,6 +60,15 @@ class Tokens:
         self._method.forget()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where tokens are good for; *project_id* None is the credentials' own."""
+
+    project_id: str | None = None
+    endpoint_url: str | None = None
+    ca_file: Path | None = None
+
+
 class GcpLogin(Generic[C]):
     """Hands out what *make* makes of the tokens of *tokens*.
 
@@ -85,12 +96,20 @@ class GcpLogin(Generic[C]):
             self._tokens.forget()
 
     async def identity(self) -> Identity:
-        credentials = await self.credentials()
+        return await self.ask(self._identity)
+
+    async def ask(self, question: Callable[[C], Awaitable[T]]) -> T:
+        """Return what *question* does; credentials that are refused are replaced once.
+
+        Raises:
+            CredentialUnavailable: There are no credentials. Besides, what *question* raises.
+        """
+        used = await self.credentials()
         try:
-            return await self._identity(credentials)
+            return await question(used)
         except AccessDenied:
-            self.invalidate(credentials)
-        return await self._identity(await self.credentials())
+            self.invalidate(used)
+        return await question(await self.credentials())
 
     async def close(self) -> None:
         await self._cache.close()
@@ -120,3 +139,18 @@ class GcpLogin(Generic[C]):
         made = await self._make(token)
         self._last = token
         return made
+
+
+def token_login(name: str, tokens: Tokens, place: Place) -> GcpLogin[GcpCredentials]:
+    """Return the login that hands out the tokens themselves."""
+
+    async def make(token: Token) -> GcpCredentials:
+        return GcpCredentials(
+            token=token.secret,
+            project_id=place.project_id or token.project_id,
+            endpoint_url=place.endpoint_url,
+            expires_at=token.expires_at,
+            ca_file=place.ca_file,
+        )
+
+    return GcpLogin(name, GcpCredentials, tokens, make)
