@@ -54,6 +54,14 @@ def is_metadata(host: str) -> bool:
     return any(_unwrapped(address) in network for network in _FORBIDDEN)
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether *host* is an address of this very machine, or its usual name."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _unwrapped(address: Address) -> Address:
     if not isinstance(address, ipaddress.IPv6Address):
         return address

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
-from agent.config.parts import Part, has_host, is_loopback
+from agent.config.parts import Part, has_host
 from agent.config.units import Duration, Size
+from agent.egress import is_loopback
 
 # Written out, since the guard reads settings and must not reach the protocol through them.
 _CONNECT_PATH = "/agent/v1/connect"

@@ -1,11 +1,11 @@
 """What every part of the configuration is made of. No setting stands here."""
 
-import ipaddress
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from agent.egress import is_loopback
 from agent.secret_reference import SecretReference
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -52,13 +52,5 @@ def has_host(parts: SplitResult) -> bool:
     """Say whether *parts* name a host and a port."""
     try:
         return bool(parts.hostname) and parts.port is not None
-    except ValueError:
-        return False
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether *host* is an address of this very machine, or its usual name."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.artifacts.s3.address import Address
+from agent.artifacts.s3.gate import way_out
 from agent.credentials import AwsCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable
 
@@ -58,7 +59,7 @@ def make_client(bucket: str, credentials: AwsCredentials) -> "S3Store":
         skip_signature=False,
         s3_express=False,
         imdsv1_fallback=False,
-        client_options=_client_options(credentials),
+        client_options=_client_options(address.url, credentials),
         retry_config=_RETRY,
     )
 
@@ -92,15 +93,16 @@ def _require_sendable(credentials: AwsCredentials) -> None:
             raise CredentialUnavailable(detail=f"{name} has characters that no header can hold")
 
 
-def _client_options(credentials: AwsCredentials) -> "ClientConfig":
-    plain = (credentials.endpoint_url or "").startswith("http://")
+def _client_options(url: str, credentials: AwsCredentials) -> "ClientConfig":
     options: ClientConfig = {
-        # obstore follows redirects; without plain HTTP none leads to a metadata service.
-        "allow_http": plain,
+        "allow_http": url.startswith("http://"),
         "allow_invalid_certificates": False,
         "connect_timeout": _CONNECT,
         "timeout": _WHOLE_TRANSFER,
     }
+    # obstore follows redirects, and connects where nobody looks: only the gate can stop it.
+    if (gate := way_out(url)) is not None:
+        options["proxy_url"] = gate
     if credentials.ca_file is not None:
         options["root_certificate"] = _read(credentials.ca_file)
     return options

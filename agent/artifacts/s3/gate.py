@@ -13,8 +13,11 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import cache
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from agent.egress import is_metadata
+from agent.egress import is_loopback, is_metadata
 from agent.telemetry.logs import get_logger
 
 _HEAD_LIMIT = 64 * 1024
@@ -25,6 +28,25 @@ _SPLICED_AT_ONCE = 1024 * 1024
 log = get_logger()
 
 Address = tuple[str, int]
+
+
+def way_out(url: str) -> str | None:
+    """Return the proxy that obstore is to reach *url* by; None where it needs no gate.
+
+    That is on this very host, which is trusted, and where the environment names a proxy of the
+    customer's: then that decides.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or (parts.scheme in getproxies() and not proxy_bypass(host)):
+        return None
+    return _gate(host, parts.port or {"http": 80}.get(parts.scheme, 443)).url
+
+
+@cache
+def _gate(host: str, port: int) -> "EgressGate":
+    """One for each host, as long as the process lives: end points are few."""
+    return EgressGate(host, port)
 
 
 class Refused(Exception):

@@ -38,9 +38,6 @@ class S3ArtifactStore:
     """Reads what lies below one root ``s3://bucket/prefix`` with the credentials of one connector.
 
     One client, with its connections, serves all jobs until the connector has other credentials.
-
-    obstore follows redirects and can't be told not to: with a session token, without the signature,
-    and to plain HTTP only where the end point is plain HTTP. So the end point must be trusted.
     """
 
     type = "s3"

@@ -13,8 +13,9 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from agent.artifacts.s3.gate import EgressGate
+from agent.artifacts.s3.gate import EgressGate, way_out
 from agent.http_session import HttpSession, RequestException
+from tests.artifacts.places import S3Place, read
 from tests.servers.seaweedfs import ADMIN, BUCKET, REGION, SeaweedFS, s3_client
 from tests.servers.tls import CertificateAuthority
 
@@ -230,3 +231,43 @@ async def test_obstore_reads_a_real_store_through_it(open_gate, seaweedfs: Seawe
 
 def test_its_repr_shows_no_password(open_gate):
     assert "<EgressGate to s3.example:443>" == repr(open_gate("s3.example", 443))
+
+
+class TestWayOut:
+    """Who needs the gate."""
+
+    @pytest.mark.parametrize(
+        "url", ["https://bucket.s3.eu-west-1.amazonaws.com", "http://10.0.0.1"]
+    )
+    def test_another_host_is_reached_through_it(self, url: str) -> None:
+        assert (way_out(url) or "").startswith("http://gate:")
+        assert way_out(url) == way_out(url)
+
+    @pytest.mark.parametrize(
+        "url", ["http://127.0.0.1:8333", "https://localhost", "http://[::1]:1"]
+    )
+    def test_this_host_is_not(self, url: str) -> None:
+        assert way_out(url) is None
+
+    def test_a_proxy_of_the_environment_decides(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+        monkeypatch.setenv("no_proxy", "s3.internal.example")
+
+        assert way_out("https://s3.example") is None
+        assert way_out("https://s3.internal.example") is not None
+        assert way_out("http://s3.example") is not None
+
+
+async def test_a_store_of_another_host_is_read_through_the_gate(seaweedfs: SeaweedFS, monkeypatch):
+    """The store's own client, as if SeaweedFS were not on this host."""
+    monkeypatch.setattr("agent.artifacts.s3.gate.is_loopback", lambda _: False)
+    place = S3Place(seaweedfs)
+    uri = place.put("x", CONTENT)
+    opened = []
+    monkeypatch.setattr(
+        EgressGate, "_dial", lambda gate, dial=EgressGate._dial: opened.append(gate) or dial(gate)
+    )
+    monkeypatch.setattr("agent.artifacts.s3.gate.is_metadata", lambda _: False)
+
+    assert CONTENT == await read(place.store, uri)
+    assert opened
