@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import urllib.error
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ auth_cache_ttl_seconds = 600
 
 @dataclass(frozen=True)
 class Run:
-    """A run, and the root of its artifacts in MLflow's words."""
+    """A run or logged model, and the root of its artifacts in MLflow's words."""
 
     id: str
     artifact_uri: str
@@ -57,11 +56,16 @@ class Mlflow:
 
     def run(self, artifact_location: str | None = None) -> Run:
         """Begin a run in an experiment of its own, with its artifacts below *artifact_location*."""
-        name = f"experiment {next(self._numbers)}"
         place = {"artifact_location": artifact_location} if artifact_location else {}
-        experiment = self.post("experiments/create", name=name, **place)["experiment_id"]
+        experiment = self._experiment(**place)
         info = self.post("runs/create", experiment_id=experiment)["run"]["info"]
         return Run(info["run_id"], info["artifact_uri"])
+
+    def logged_model(self) -> Run:
+        """Make a logged model in an experiment of its own."""
+        experiment = self._experiment()
+        info = self.post("logged-models", experiment_id=experiment, name="it")["model"]["info"]
+        return Run(info["model_id"], info["artifact_uri"])
 
     def put(self, artifact_uri: str, path: str, data: bytes) -> None:
         """Store *data* at *path* below a root, where MLflow keeps it: no name is read anew."""
@@ -71,10 +75,6 @@ class Mlflow:
 
     def version(self, model: str, source: str, **more: str) -> str:
         """Make the next version of *model* of what is at *source*, and return its number."""
-        try:
-            self.post("registered-models/get-latest-versions", name=model)
-        except urllib.error.HTTPError:
-            self.post("registered-models/create", name=model)
         made = self.post("model-versions/create", name=model, source=source, **more)
         return str(made["model_version"]["version"])
 
@@ -88,6 +88,10 @@ class Mlflow:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
+
+    def _experiment(self, **more: str) -> str:
+        name = f"experiment {next(self._numbers)}"
+        return str(self.post("experiments/create", name=name, **more)["experiment_id"])
 
 
 def start_mlflow(directory: Path, s3: SeaweedFS) -> Mlflow:

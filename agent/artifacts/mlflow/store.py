@@ -180,4 +180,5 @@ def _file(item: Any) -> tuple[str, bool, int | None]:
     if not isinstance(path, str):
         raise server.not_mlflow()
     size = item.get("file_size")
-    return path.rpartition("/")[2], item.get("is_dir") is True, size if type(size) is int else None
+    known = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+    return path.rpartition("/")[2], item.get("is_dir") is True, size if known else None

@@ -1,0 +1,170 @@
+"""The MLflow store and a tracking server that says anything: whoever logs a run may write it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent.artifact_uri import ArtifactUri
+from agent.artifacts.mlflow.store import MlflowArtifactStore
+from agent.credentials import HttpCredentials
+from agent.errors import JobError, NotFound, StoreUnavailable, Unsupported
+from agent.testing.artifact_stores import BLOCK, entries, read
+from agent.testing.connectors import GivenConnector
+from tests.doubles.http_service import http_service
+
+URI = ArtifactUri.parse("mlflow://lab/runs/r1/model/x")
+LEVEL = ArtifactUri.parse("mlflow://lab/runs/r1/model")
+PROXIED = "mlflow-artifacts:/1/r1/artifacts"
+
+
+@asynccontextmanager
+async def saying(
+    root: object = PROXIED, *, files: object = (), body: bytes | None = None, status: int = 200
+) -> AsyncIterator[MlflowArtifactStore]:
+    """Yield a store of a server that says *root* of every run, and *files* of every level.
+
+    With *body* it says that of everything.
+    """
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if body is not None:
+            return web.Response(body=body, status=status)
+        if request.path.endswith("/runs/get"):
+            return web.json_response({"run": {"info": {"artifact_uri": root}}})
+        if request.path.endswith("/get-download-uri"):
+            return web.json_response({"artifact_uri": root})
+        if request.path.endswith("/artifacts/list"):
+            return web.json_response({"files": files})
+        return web.Response(status=500)
+
+    async with http_service(answer) as url:
+        login = GivenConnector(HttpCredentials(None, url))
+        lab = ArtifactUri.parse("mlflow://lab")
+        store = MlflowArtifactStore("lab", lab, login, block_bytes=lambda: BLOCK)
+        yield store
+        await store.close()
+
+
+class TestRoots:
+    """Each is taken for what it says, and refused where it says more than a place."""
+
+    @pytest.mark.parametrize(
+        ("root", "located"),
+        [
+            ("s3://bucket/a/b/", "s3://bucket/a/b/model/x"),
+            ("gs://bucket", "gs://bucket/model/x"),
+            ("abfss://c@account.dfs.core.windows.net/a", None),
+            ("wasbs://c@account.blob.core.windows.net/a", None),
+            ("file:///srv/ml%20runs", "file:///srv/ml runs/model/x"),
+            ("file:/srv/runs", "file:///srv/runs/model/x"),
+            ("/srv/runs", "file:///srv/runs/model/x"),
+            ("http://169.254.169.254/latest", "http://169.254.169.254/latest/model/x"),
+            ("mlflow://lab/runs/r2", "mlflow://lab/runs/r2/model/x"),
+            ("models://p@databricks/x", "models://p@databricks/x/model/x"),
+            (PROXIED, str(URI)),
+        ],
+    )
+    async def test_a_place(self, root: str, located: str | None) -> None:
+        async with saying(root) as store:
+            found = await store.locate(URI)
+
+        assert (located or f"{root}/model/x") == str(found.uri)
+
+    @pytest.mark.parametrize(
+        "root",
+        [
+            "s3://bucket/a/../b", "s3://bucket/a//b", "s3:///a", "s3:/bucket/a", "s3://b/a\\b",
+            "s3://bucket/a\nb", "s3://bucket/" + "a" * 5000, "file://host/srv", "file:relative",
+            "file:///srv/%2e%2e/etc", "./mlruns", "../etc", "dbfs:/x", "not a uri", "/srv/../etc",
+            "mlflow-artifacts:/../../x", "mlflow-artifacts:/1/./x", "mlflow-artifacts://evil/1",
+            "mlflow-artifacts://127.0.0.1:1/x", "mlflow-artifacts:/1//x",
+        ],
+    )  # fmt: skip
+    async def test_more_than_a_place(self, root: str) -> None:
+        async with saying(root) as store:
+            with pytest.raises(Unsupported):
+                await store.locate(URI)
+            with pytest.raises(Unsupported):
+                await read(store, URI)
+
+    @pytest.mark.parametrize(
+        "root", ["runs:/r1/x", "models:/m/1", "runs:/r1/a%2Fb", "runs:/r1/../x", "runs:/"]
+    )
+    async def test_references_without_an_end(self, root: str) -> None:
+        async with saying(root) as store:
+            with pytest.raises(NotFound):
+                await store.locate(URI)
+
+    async def test_a_version_leads_to_no_path_that_is_none(self) -> None:
+        """What follows the run's id was written by who made the version."""
+        version = ArtifactUri.parse("mlflow://lab/models/churn/1/x")
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if request.path.endswith("/get-download-uri"):
+                return web.json_response({"artifact_uri": "runs:/r1/../../secret"})
+            return web.json_response({"run": {"info": {"artifact_uri": PROXIED}}})
+
+        async with http_service(answer) as url:
+            login = GivenConnector(HttpCredentials(None, url))
+            lab = ArtifactUri.parse("mlflow://lab")
+            store = MlflowArtifactStore("lab", lab, login, block_bytes=lambda: BLOCK)
+            with pytest.raises(Unsupported):
+                await read(store, version)
+            await store.close()
+
+
+class TestAnswers:
+    """Their shapes are checked, and their sizes bounded."""
+
+    @pytest.mark.parametrize("root", [None, 7, "", [], {}])
+    async def test_a_root_that_is_no_text(self, root: object) -> None:
+        async with saying(root) as store:
+            with pytest.raises(StoreUnavailable) as failure:
+                await store.locate(URI)
+
+        assert "look at endpoint_url" in failure.value.detail
+
+    @pytest.mark.parametrize(
+        ("body", "error"),
+        [
+            (b"<html>log in</html>", StoreUnavailable),
+            (b"[]", StoreUnavailable),
+            (b"\xff", StoreUnavailable),
+            (b'{"run": []}', StoreUnavailable),
+            (b"[" * 100_000, StoreUnavailable),
+            (b" " * (16 * 1024 * 1024 + 1), Unsupported),
+        ],
+        ids=["html", "list", "bytes", "shape", "deep", "large"],
+    )
+    async def test_what_is_not_mlflows(self, body: bytes, error: type[JobError]) -> None:
+        async with saying(body=body) as store:
+            with pytest.raises(error):
+                await store.locate(URI)
+
+    @pytest.mark.parametrize("files", [7, {}, [7], [{}], [{"path": 7}], ["x"]])
+    async def test_a_level_that_is_none(self, files: Any) -> None:
+        async with saying(files=files) as store:
+            with pytest.raises(StoreUnavailable):
+                await store.list(LEVEL, page_size=1, page_token=None)
+
+    async def test_names_stay_in_their_level(self) -> None:
+        """Whatever path MLflow says, only its last name counts, and it has to be one."""
+        paths = ["../../etc/passwd", "a/..", "x/", "s3://evil/y", "ok", "a\nb", ""]
+        async with saying(files=[{"path": path, "file_size": -1} for path in paths]) as store:
+            listed = await entries(store, LEVEL, page_size=10)
+
+        assert [("ok", None), ("passwd", None), ("y", None)] == [
+            (entry.uri.segments[-1], entry.size) for entry in listed
+        ]
+        assert all(entry.uri.segments[:-1] == LEVEL.segments for entry in listed)
+
+    async def test_a_failure_of_what_is_there_is_one(self) -> None:
+        """MLflow answers 500 of what is not there; of what is listed it is a failure."""
+        async with saying(files=[{"path": "model/x", "is_dir": False}]) as store:
+            with pytest.raises(StoreUnavailable):
+                await read(store, URI)
+            with pytest.raises(NotFound):
+                await read(store, ArtifactUri.parse(f"{LEVEL}/y"))
