@@ -6,6 +6,7 @@ are spliced in the kernel. What obstore asks for is not known here.
 """
 
 import base64
+import fcntl
 import os
 import secrets
 import select
@@ -23,7 +24,7 @@ from agent.telemetry.logs import get_logger
 _HEAD_LIMIT = 64 * 1024
 _DIAL_SECONDS = 5.0
 _HEAD_SECONDS = 10.0
-_SPLICED_AT_ONCE = 1024 * 1024
+_SPLICED_AT_ONCE = 256 * 1024
 
 log = get_logger()
 
@@ -183,6 +184,9 @@ class _Pipe:
 
     def __enter__(self) -> "_Pipe":
         self._out, self._in = os.pipe()
+        # A user's pipes may be bounded; then they are as large as the kernel makes them.
+        with suppress(OSError):
+            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, _SPLICED_AT_ONCE)
         return self
 
     def __exit__(self, *_: object) -> None:
