@@ -16,6 +16,7 @@ from agent.guard.patterns import compile_name
 from agent.parts import readable_by
 from agent.preflight.rows import Row, Status, bounded
 from agent.secret import Secret
+from agent.secrets.one_use import nothing_used_up
 from agent.secrets.open import open_secret_stores
 from agent.secrets.resolver import SecretResolver
 
@@ -45,7 +46,8 @@ async def part_rows(settings: Settings) -> list[Row]:
             *(_connector(connector) for connector in connectors.values()),
             *(_artifact_store(store) for store in stores),
         ]
-        return [*await asyncio.gather(*checks), *unsafe]
+        with nothing_used_up():
+            return [*await asyncio.gather(*checks), *unsafe]
 
 
 def _unverified(settings: Settings) -> Iterator[Row]:

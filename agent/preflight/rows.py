@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from agent.errors import AgentError, JobError
+from agent.secrets.one_use import KeptForLater
 
 BOUND = 20.0
 """Seconds that one check may take."""
@@ -38,6 +39,8 @@ async def bounded(what: str, check: Awaitable[Row], *, advice: str, seconds: flo
             return await check
     except TimeoutError:
         return Row(Status.FAIL, what, f"no answer within {seconds:g} s", advice)
+    except KeptForLater as exc:
+        return Row(Status.SKIP, what, exc.detail or str(exc))
     except JobError as exc:
         return Row(Status.FAIL, what, exc.detail or str(exc), advice)
     except AgentError as exc:

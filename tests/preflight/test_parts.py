@@ -57,6 +57,38 @@ async def test_a_server_that_nobody_verifies_is_warned_of(tmp_path):
     )
 
 
+async def test_a_wrapping_token_is_looked_at_and_left_for_the_daemon(vault):
+    """Also by a connector whose secrets are behind it; one that was used already is a failure."""
+    auth = vault.auth("approle-wrapped")
+    configured = settings(
+        secret_stores={
+            "vault": {
+                "type": "vault",
+                "address": vault.server.address,
+                "ca_file": vault.server.ca_file,
+                "auth": auth,
+            }
+        },
+        connectors={
+            "cluster": {
+                "type": "kubernetes",
+                "method": "token",
+                "server": "https://127.0.0.1:9",
+                "token": "secret://vault/ml/cluster#token",
+            }
+        },
+    )
+    token = auth["secret_id_file"].read_text().strip()
+
+    looked = await part_rows(configured)
+    vault.admin.adapter.post("/v1/sys/wrapping/unwrap", json={"token": token})
+    used = await part_rows(configured)
+
+    kept = f"the wrapping token in {auth['secret_id_file']} is good, and kept for the daemon"
+    assert [(Status.SKIP, kept)] * 2 == [(row.status, row.found) for row in looked]
+    assert [Status.FAIL] * 2 == [row.status for row in used]
+
+
 STORES = [{"name": "training", "uri": "s3://ml/prod", "connector": "ml"}]
 ALLOW = {"allow": ["fetch-artifact"]}
 

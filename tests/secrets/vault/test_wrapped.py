@@ -1,11 +1,13 @@
 """A secret id that comes wrapped: unwrapped once, and nobody else may have done it before."""
 
+import asyncio
 import json
 
 import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import CredentialUnavailable
+from agent.secrets.vault.secret_id import _UNWRAPPED
 
 ALARM = "vault.wrapping_token_not_ours"
 
@@ -19,6 +21,12 @@ def path(vault, request):
 @pytest.fixture
 def auth(vault):
     return vault.auth("approle-wrapped")
+
+
+def _secret_id(auth) -> str:
+    """What the token in the file held."""
+    (known,) = (it for (_, file), it in _UNWRAPPED.items() if file == auth["secret_id_file"])
+    return known.secret_id.reveal()
 
 
 async def _value(store, path) -> str:
@@ -48,6 +56,16 @@ async def test_it_is_unwrapped_once_and_serves_later_logins(vault, open_vault, p
     assert "first" == await _log_in_again(vault, store, path)
 
 
+async def test_stores_that_share_a_file_unwrap_it_once(open_vault, path, auth):
+    """At the same time, and later: as those of the next configuration, when one is reloaded."""
+    stores = [open_vault(auth) for _ in range(3)]
+
+    values = await asyncio.gather(*(_value(store, path) for store in stores))
+    await stores[0].close()
+
+    assert ["first"] * 4 == [*values, await _value(open_vault(auth), path)]
+
+
 async def test_the_file_may_be_taken_away_after_the_first_login(vault, open_vault, path, auth):
     store = open_vault(auth)
     await _value(store, path)
@@ -61,13 +79,13 @@ async def test_another_token_in_the_file_brings_another_secret_id(vault, open_va
     seen = []
     store = open_vault(auth, on_secret=lambda secret: seen.append(secret.reveal()))
     await _value(store, path)
-    old = store._session._login._secret_id._secret_id.reveal()
+    old = _secret_id(auth)
     vault.admin.auth.approle.destroy_secret_id("ml", old)
 
     auth["secret_id_file"].write_text(vault.wrapped_secret_id())
 
     assert "first" == await _log_in_again(vault, store, path)
-    new = store._session._login._secret_id._secret_id.reveal()
+    new = _secret_id(auth)
     assert {old, new} <= set(seen)
 
 
@@ -98,7 +116,7 @@ async def test_no_secret_of_it_is_in_a_log(vault, open_vault, path, auth):
     with capture_logs() as logs:
         await _value(store, path)
 
-    secret_id = store._session._login._secret_id._secret_id.reveal()
+    secret_id = _secret_id(auth)
     shown = json.dumps(logs, default=str) + repr(vars(store._session._login))
     assert wrapping not in shown
     assert secret_id not in shown
