@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from agent.artifact_uri import ArtifactUri
 from agent.config.connectors import AwsConnector
@@ -135,12 +136,35 @@ def test_a_resource_that_can_not_be_meant_is_refused(connect, resource_id, reads
 
 
 def test_a_federation_token_without_artifact_stores_needs_a_policy(connect):
-    with pytest.raises(UsageError, match="it: method federation-token needs session_policy"):
+    with pytest.raises(
+        UsageError, match="login of 'it': method federation-token needs session_policy"
+    ):
         connect("aws-generic", method="federation-token")
 
 
-def test_more_artifact_stores_than_a_policy_holds_are_refused_not_widened(connect):
-    many = [f"s3://artifacts-of-the-team/{number:02}-of-many-projects" for number in range(30)]
+ROLE = {"method": "iam-role", "role_arn": "arn:aws:iam::1:role/x"}
 
-    with pytest.raises(UsageError, match=r"it: the session policy has \d+ characters"):
-        connect("s3-bucket", method="iam-role", role_arn="arn:aws:iam::1:role/x", reads=many)
+
+def test_more_prefixes_than_a_policy_holds_open_their_bucket_and_the_log_says_so(connect):
+    many = [f"s3://artifacts/{number:02}-of-many-projects" for number in range(30)]
+    with capture_logs() as logs:
+        connect("s3-bucket", reads=many[:3], **ROLE)
+        assert [] == logs
+
+        connect("s3-bucket", reads=many, **ROLE)
+
+    assert [("session.widened", "warning", "it", 30)] == [
+        (entry["event"], entry["log_level"], entry["connector"], entry["stores"]) for entry in logs
+    ]
+
+
+def test_more_buckets_than_a_policy_holds_are_refused(connect):
+    many = [f"s3://artifacts-of-one-of-many-teams-{number:03}" for number in range(99)]
+
+    with pytest.raises(UsageError, match="99 artifact stores need more"):
+        connect("s3-bucket", reads=many, **ROLE)
+
+
+def test_a_policy_that_sts_does_not_take_is_refused(connect):
+    with pytest.raises(UsageError, match="STS takes 2048 characters"):
+        connect("s3-bucket", session_policy={"Version": "x" * 2048}, **ROLE)

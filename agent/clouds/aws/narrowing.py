@@ -25,12 +25,15 @@ def reading_policy(places: Sequence[ArtifactUri], *, partition: str = "aws") -> 
         for prefix in prefixes
         for below in ([prefix, f"{prefix}/*"] if prefix else ["*"])
     ]
+    whole = [arns[bucket] for bucket, prefixes in buckets.items() if not all(prefixes)]
+    partly = {arns[bucket]: prefixes for bucket, prefixes in buckets.items() if all(prefixes)}
     return {
         "Version": "2012-10-17",
         "Statement": [
             _allowed(["s3:GetObject", "s3:GetObjectVersion"], objects),
-            _allowed(["s3:GetBucketLocation"], list(arns.values())),
-            *(_listing(arns[bucket], prefixes) for bucket, prefixes in buckets.items()),
+            *([_allowed(["s3:GetBucketLocation", "s3:ListBucket"], whole)] if whole else []),
+            *([_allowed(["s3:GetBucketLocation"], list(partly))] if partly else []),
+            *(_listing(bucket, prefixes) for bucket, prefixes in partly.items()),
         ],
     }
 
@@ -44,12 +47,9 @@ def _outermost(places: Sequence[ArtifactUri]) -> list[ArtifactUri]:
 
 
 def _listing(bucket: str, prefixes: Sequence[str]) -> dict[str, Any]:
-    statement = _allowed(["s3:ListBucket"], [bucket])
-    # Who may list the bucket itself may ask without a prefix.
-    if all(prefixes):
-        below = [f"{prefix}/*" for prefix in prefixes]
-        statement["Condition"] = {"StringLike": {"s3:prefix": below}}
-    return statement
+    below = [f"{prefix}/*" for prefix in prefixes]
+    condition = {"StringLike": {"s3:prefix": below}}
+    return {**_allowed(["s3:ListBucket"], [bucket]), "Condition": condition}
 
 
 def _allowed(actions: list[str], resources: list[str]) -> dict[str, Any]:

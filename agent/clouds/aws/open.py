@@ -14,6 +14,9 @@ from agent.clouds.base import SecretSource
 from agent.config import clouds as config
 from agent.credentials import USUAL_S3, S3Access
 from agent.errors import UsageError
+from agent.telemetry.logs import get_logger
+
+log = get_logger()
 
 _NARROWED = ("iam-role", "web-identity", "federation-token")
 _POLICY_LIMIT = 2048
@@ -33,9 +36,11 @@ def open_aws_login(
     *s3* goes into the credentials as it is.
 
     Without a policy of their own, sessions of the methods that take one may read *readable*, as far
-    as it is in S3, and nothing else; where that is nothing, they may what the role may. *name* is
-    for logs and the metric of the expiry, and unlike all others: of a secret store's login it is
-    "secret store NAME", which no connector can be called.
+    as it is in S3, and nothing else; where that is nothing, they may what the role may. Where the
+    places are too many for STS, sessions may read their whole buckets, and the log says so.
+
+    *name* is for logs and the metric of the expiry, and unlike all others: of a secret store's
+    login it is "secret store NAME", which no connector can be called.
 
     Raises:
         UsageError: The method needs a policy and has none, or the policy is too long for STS.
@@ -87,21 +92,37 @@ def _policy(name: str, aws: config.AwsLogin, readable: Sequence[ArtifactUri]) ->
     if aws.method not in _NARROWED:
         return None
     places = [place for place in readable if place.scheme == "s3"]
-    policy: Policy | None = aws.session_policy
-    if policy is None and places:
-        policy = reading_policy(places, partition=_partition(aws))
-    if policy is None and aws.method == "federation-token":
+    if aws.session_policy is None and places:
+        return _reading(name, places, _partition(aws))
+    if aws.session_policy is None and aws.method == "federation-token":
         raise UsageError(
             f"the AWS login of {name!r}: method federation-token needs session_policy, since "
             "without a policy AWS lets its token do nothing; connectors of artifact stores get one"
         )
-    if policy is not None and (length := len(compact(policy))) > _POLICY_LIMIT:
+    if aws.session_policy is not None and not _fits(aws.session_policy):
         raise UsageError(
-            f"the AWS login of {name!r}: the session policy has {length} characters, and STS takes "
-            f"{_POLICY_LIMIT}; use several connectors for these artifact stores, or set a "
-            "shorter session_policy"
+            f"the AWS login of {name!r}: STS takes {_POLICY_LIMIT} characters of session_policy"
         )
-    return policy
+    return aws.session_policy
+
+
+def _reading(name: str, places: Sequence[ArtifactUri], partition: str) -> Policy:
+    policy = reading_policy(places, partition=partition)
+    if _fits(policy):
+        return policy
+    buckets = [ArtifactUri(place.scheme, place.bucket, ()) for place in places]
+    policy = reading_policy(buckets, partition=partition)
+    if _fits(policy):
+        log.warning("session.widened", connector=name, stores=len(places))
+        return policy
+    raise UsageError(
+        f"the AWS login of {name!r}: STS takes {_POLICY_LIMIT} characters of session policy, and "
+        f"{len(places)} artifact stores need more; use several connectors, or set session_policy"
+    )
+
+
+def _fits(policy: Policy) -> bool:
+    return len(compact(policy)) <= _POLICY_LIMIT
 
 
 def _partition(aws: config.AwsLogin) -> str:

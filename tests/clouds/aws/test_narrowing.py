@@ -41,10 +41,22 @@ def test_a_prefix():
 
 
 def test_a_bucket_is_listed_without_a_condition():
-    objects, _, listing = _policy("s3://acme")["Statement"]
+    objects, bucket = _policy("s3://acme")["Statement"]
 
     assert ["arn:aws:s3:::acme/*"] == objects["Resource"]
-    assert "Condition" not in listing
+    assert {
+        "Effect": "Allow",
+        "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
+        "Resource": ["arn:aws:s3:::acme"],
+    } == bucket
+
+
+def test_a_bucket_beside_a_prefix_of_another():
+    _, whole, located, listing = _policy("s3://acme", "s3://other/zenml")["Statement"]
+
+    assert ["arn:aws:s3:::acme"] == whole["Resource"]
+    assert ["arn:aws:s3:::other"] == located["Resource"] == listing["Resource"]
+    assert {"StringLike": {"s3:prefix": ["zenml/*"]}} == listing["Condition"]
 
 
 def test_prefixes_of_one_bucket_do_not_open_another():
