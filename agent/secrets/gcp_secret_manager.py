@@ -238,7 +238,7 @@ def _translated() -> Iterator[None]:
     except GoogleAPICallError as error:
         status = int(error.code or 0)
         body = error.response.text if isinstance(error.response, Response) else ""
-        found = refusal(status, body)
+        found = refusal(status, body, by="Google")
         raise (NotFound(detail=found.detail) if status == 404 else found) from None
     except RequestException as error:
         raise StoreUnavailable(detail=f"no answer: {type(error).__name__}") from None

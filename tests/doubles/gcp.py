@@ -54,6 +54,7 @@ class GoogleDouble:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.host = url.removeprefix("http://")
         self.life = timedelta(hours=1)
         self.refresh_token = "stored-refresh-token"
         self.failures: list[Answer] = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from agent.clouds.gcp.builders import Make
 from agent.clouds.gcp.token import Token
@@ -92,7 +93,7 @@ class Google:
             except RequestException as error:
                 raise StoreUnavailable(detail=f"no answer: {type(error).__name__}") from None
             if response.status_code != 200 or not isinstance(body, dict):
-                raise refusal(response.status_code, body)
+                raise refusal(response.status_code, body, by=_host(response))
             return body
 
         return await self._with_session(answer)
@@ -182,8 +183,8 @@ def _translated(session: HttpSession) -> "Iterator[Request]":
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
     from google.auth.transport.requests import Request
 
-    statuses: list[int] = []
-    session.hooks["response"].append(lambda response, **_: statuses.append(response.status_code))
+    answers: list[Response] = []
+    session.hooks["response"].append(lambda response, **_: answers.append(response))
     try:
         yield Request(session)
     except TransportError as error:
@@ -195,18 +196,23 @@ def _translated(session: HttpSession) -> "Iterator[Request]":
             "service"
         ) from None
     except GoogleAuthError as error:
-        if not statuses or statuses[-1] == 200:
+        if not answers or answers[-1].ok:
             detail = f"the login to Google failed: {type(error).__name__}"
             raise CredentialUnavailable(detail=detail) from None
-        raise refusal(statuses[-1], error.args[-1] if error.args else "") from None
+        last, body = answers[-1], error.args[-1] if error.args else ""
+        raise refusal(last.status_code, body, by=_host(last)) from None
 
 
-def refusal(status: int, body: object) -> AccessDenied | StoreUnavailable:
+def refusal(status: int, body: object, *, by: str) -> AccessDenied | StoreUnavailable:
     """Return the error that an answer stands for, with Google's word for it from *body*."""
-    detail = f"Google answered {status} {_code(body)}".rstrip()
+    detail = f"{by} answered {status} {_code(body)}".rstrip()
     if 400 <= status < 500 and status != 429:
         return AccessDenied(detail=detail)
     return StoreUnavailable(detail=detail)
+
+
+def _host(response: Response) -> str:
+    return urlsplit(response.url).netloc or "Google"
 
 
 def _code(body: object) -> str:

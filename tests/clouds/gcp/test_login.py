@@ -50,7 +50,7 @@ async def test_a_key_that_was_rotated_is_read_again_once(connect, google, store)
     with pytest.raises(CredentialUnavailable) as failure:
         await connector.credentials()
     assert 2 == store.reads
-    assert "Google answered 400 invalid_grant" == failure.value.detail
+    assert f"{google.host} answered 400 invalid_grant" == failure.value.detail
 
     store.contents["gcp"]["json"] = google.user_account()
 
@@ -81,7 +81,7 @@ async def test_what_google_quotes_is_not_repeated(connect, google, store):
 
     shown = "".join(traceback.format_exception(failure.value)) + str(failure.value.detail)
     assert "quoted" not in shown
-    assert "Google answered 400 invalid_grant" == failure.value.detail
+    assert f"{google.host} answered 400 invalid_grant" == failure.value.detail
 
 
 async def test_google_being_down_is_said_without_a_place(connect, google, store):
@@ -112,7 +112,7 @@ async def test_who_may_not_impersonate_is_told_so(connect, google):
     with pytest.raises(CredentialUnavailable) as failure:
         await connect("impersonation", **other).credentials()
 
-    assert "Google answered 403 PERMISSION_DENIED" == failure.value.detail
+    assert f"{google.host} answered 403 PERMISSION_DENIED" == failure.value.detail
 
 
 @pytest.mark.parametrize(
@@ -192,13 +192,13 @@ async def test_a_given_token_is_handed_on_as_it_stands(connect, google, store):
     assert identity.expires_at is not None
 
 
-async def test_a_given_token_that_was_revoked_is_refused_by_name(connect, store):
+async def test_a_given_token_that_was_revoked_is_refused_by_name(connect, google, store):
     store.contents["gcp"]["token"] = "revoked"
 
     with pytest.raises(AccessDenied) as failure:
         await connect("oauth2-token").identity()
 
-    assert "Google answered 400 invalid_token" == failure.value.detail
+    assert f"{google.host} answered 400 invalid_token" == failure.value.detail
     assert 2 == store.reads
 
 

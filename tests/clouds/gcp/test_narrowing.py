@@ -45,7 +45,7 @@ async def test_a_token_that_cannot_be_narrowed_is_not_handed_out(connect, google
     with pytest.raises(CredentialUnavailable) as failure:
         await connect(readable=["gs://b"]).credentials()
 
-    detail = "the token could not be narrowed: Google answered 400 invalid_request"
+    detail = f"the token could not be narrowed: {google.host} answered 400 invalid_request"
     assert detail == failure.value.detail
 
 
