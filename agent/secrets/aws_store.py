@@ -35,10 +35,10 @@ class AwsSecretStore:
         try:
             _, value = await self._login.ask(lambda key: self._shelf.read(key, name, version))
         except NotFound as failure:
-            what = "secret" if version is None else f"secret, or it has no version {version!r}"
-            detail = f"{self._shelf.title} has no such {what}: {failure.detail}"
+            what = repr(name) if version is None else f"{name!r}, or no version {version!r} of it"
+            detail = f"{self._shelf.title} has no secret {what}: {failure.detail}"
         except (AccessDenied, StoreUnavailable) as failure:
-            detail = f"{self._shelf.title}: {failure.detail}"
+            detail = f"{self._shelf.title}, asked for {name!r}: {failure.detail}"
         else:
             return value
         raise CredentialUnavailable(detail=detail)

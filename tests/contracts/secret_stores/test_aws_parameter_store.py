@@ -114,4 +114,4 @@ async def test_a_missing_version_is_said(path, put, open_store):
     with pytest.raises(CredentialUnavailable) as failure:
         await open_store().read(path, "7")
 
-    assert "or it has no version '7': GetParameter answered 400" in failure.value.detail
+    assert "or no version '7' of it: GetParameter answered 400" in failure.value.detail

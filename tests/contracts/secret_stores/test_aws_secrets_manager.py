@@ -94,7 +94,10 @@ async def test_a_prefix_goes_before_each_path_and_an_arn_is_a_name(client, path,
 
 @pytest.mark.parametrize(
     ("version", "said"),
-    [(None, "has no such secret: "), ("AWSPREVIOUS", "or it has no version 'AWSPREVIOUS'")],
+    [
+        (None, "AWS Secrets Manager has no secret 'ml/nothing': "),
+        ("AWSPREVIOUS", "no secret 'ml/nothing', or no version 'AWSPREVIOUS' of it: "),
+    ],
 )
 async def test_what_is_missing_is_said(open_store, client, version, said):
     with pytest.raises(CredentialUnavailable) as failure:
@@ -114,4 +117,7 @@ async def test_the_check_says_who_we_are_also_who_may_read_some_names_only(
     assert "answers arn:aws:iam::123456789012:user/limited-" in await store.check()
     with pytest.raises(CredentialUnavailable) as failure:
         await store.read("ml/other")
-    assert "AWS Secrets Manager: GetSecretValue answered 403" in failure.value.detail
+    assert (
+        "AWS Secrets Manager, asked for 'ml/other': GetSecretValue answered 403"
+        in failure.value.detail
+    )
