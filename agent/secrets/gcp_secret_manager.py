@@ -30,7 +30,6 @@ from agent.errors import (
 )
 from agent.http_session import (
     CONNECT_SECONDS,
-    READ_SECONDS,
     HttpSession,
     RequestException,
     Response,
@@ -41,6 +40,7 @@ from agent.secrets.fields import text_fields
 DEFAULT_ENDPOINT = "https://secretmanager.googleapis.com"
 
 _TRIES = 3
+_ANSWER_SECONDS = 15.0
 _DEADLINE = 30.0
 _PROBE = "cloud-agent-check"
 _PATH = re.compile(r"(?:projects/[^/\s]+/(?:locations/[^/\s]+/)?secrets/)?[A-Za-z0-9_-]{1,255}")
@@ -182,7 +182,7 @@ class _Client:
 
         with _translated():
             answer = self._transport.access_secret_version(
-                AccessSecretVersionRequest(name=name), timeout=(CONNECT_SECONDS, READ_SECONDS)
+                AccessSecretVersionRequest(name=name), timeout=(CONNECT_SECONDS, _ANSWER_SECONDS)
             )
         return _verified(answer.payload)
 

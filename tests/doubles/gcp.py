@@ -58,6 +58,9 @@ class GoogleDouble:
         self.life = timedelta(hours=1)
         self.refresh_token = "stored-refresh-token"
         self.failures: list[Answer] = []
+        self.gate = threading.Event()
+        """While it is not set, nothing is answered."""
+        self.gate.set()
         self.whose: dict[str, str] = {}
         self.requests: list[tuple[str, Form]] = []
         self.boundaries: list[dict[str, Any]] = []
@@ -127,6 +130,7 @@ class GoogleDouble:
     def post(self, path: str, form: Form, bearer: str) -> Answer:
         """Answer one POST."""
         self.requests.append((path, form))
+        self.gate.wait(10)
         if self.failures:
             return self.failures.pop(0)
         if path == "/token":
@@ -230,5 +234,6 @@ def running_google() -> Iterator[GoogleDouble]:
         try:
             yield google
         finally:
+            google.gate.set()
             server.shutdown()
             thread.join()

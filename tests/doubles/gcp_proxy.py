@@ -4,7 +4,7 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,7 +21,7 @@ class GcsProxy:
     def __init__(self, target: int, endpoint_url: str) -> None:
         self.target = target
         self.endpoint_url = endpoint_url
-        self.tokens = {"good"}
+        self.tokens: Container[str] = {"good"}
         self.forbidden: set[str] = set()
         self.failures: list[tuple[int, str]] = []
         """Status and reason of the answers to the next requests, whatever their token."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from agent.clouds.gcp.builders import Make
 from agent.clouds.gcp.token import Token
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
-from agent.http_session import HttpSession, RequestException, Response
+from agent.http_session import CONNECT_SECONDS, HttpSession, RequestException, Response
 from agent.secret import Secret
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEADLINE = 20.0
+ANSWER_SECONDS = 8.0
+"""For one question: a thread that nobody waits for any more must end soon, too."""
 STS_URL = "https://sts.googleapis.com"
 TOKENINFO_URL = "https://oauth2.googleapis.com"
 
@@ -115,12 +117,22 @@ class Google:
 
     def _called(self, work: Callable[[HttpSession], T]) -> T:
         try:
-            session = HttpSession(ca_file=self.ca_file)
+            session = _Session(ca_file=self.ca_file)
         except OSError as error:
             detail = f"{self.ca_file}: {error.strerror or type(error).__name__}"
             raise CredentialUnavailable(detail=detail) from None
         with closing(session):
             return work(session)
+
+
+class _Session(HttpSession):
+    """Waits no longer than `ANSWER_SECONDS`; google-auth would wait for two minutes."""
+
+    def send(self, request: Any, **kwargs: Any) -> Response:
+        given = kwargs.get("timeout")
+        if not isinstance(given, int | float) or given > ANSWER_SECONDS:
+            kwargs["timeout"] = (CONNECT_SECONDS, ANSWER_SECONDS)
+        return super().send(request, **kwargs)
 
 
 def _refreshed(make: Make, request: "Request") -> Token:

@@ -94,6 +94,24 @@ async def test_google_being_down_is_said_without_a_place(connect, google, store)
     assert "no answer from Google: ConnectionError" == failure.value.detail
 
 
+async def test_google_saying_nothing_is_not_waited_for(connect, google, monkeypatch):
+    """Neither by the caller nor by the thread that asks; google-auth would wait two minutes."""
+    monkeypatch.setattr("agent.clouds.gcp.auth.ANSWER_SECONDS", 0.2)
+    google.gate.clear()
+
+    with pytest.raises(CredentialUnavailable) as failure:
+        await connect().credentials()
+
+    assert "no answer from Google: ReadTimeout" == failure.value.detail
+
+
+async def test_a_login_that_google_fails_at_for_a_moment_succeeds(connect, google):
+    google.failures = [(503, {"error": "temporarily_unavailable"})]
+
+    assert await connect().credentials()
+    assert ["/token"] * 2 == google.paths()
+
+
 async def test_an_impersonated_token_is_asked_for_with_all_that_is_configured(connect, google):
     credentials = await connect("impersonation", **IMPERSONATION).credentials()
 
