@@ -32,8 +32,12 @@ class CredentialCache(Generic[C]):
     are kept for half of their life; those without an end are not kept, since the resolver already
     keeps the secrets they are made of. *jitter*, between 0 and 1, takes up to a tenth off the time
     they are kept, so that replicas that started together don't ask together. *keep_at_most* is for
-    what somebody else renews long before its end. *connector* is the name under which the metrics
-    show the expiry. Safe for concurrent calls.
+    what somebody else renews long before its end. Where no others can be issued, they are used to
+    their end, and after each tenth of what is left they are asked for again.
+
+    *connector* is the name under which logs and the metric of the expiry show them: for the login
+    of a secret store it is "secret store NAME", which no connector is called. Safe for concurrent
+    calls.
     """
 
     def __init__(
