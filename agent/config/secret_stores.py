@@ -31,7 +31,8 @@ class VaultAppRole(Part):
     secret_id_file: Path
     """Read at every login, so that it can be rotated."""
     secret_id_is_wrapped: bool = False
-    """The file holds a wrapping token instead, which is good for one unwrapping."""
+    """The file holds a wrapping token instead, which is good for one unwrapping: each start of the
+    agent needs a new one."""
     mount: str = "approle"
     """Where the AppRole method is mounted."""
 
@@ -104,7 +105,8 @@ class VaultSecretStore(Part):
     mount: str = "secret"
     """Where references are looked up, a KV engine of version 1 or 2, found out by itself."""
     engine: Literal["auto", "kv1", "kv2", "dynamic"] = "auto"
-    """``dynamic`` reads the path as it stands, as for database/creds/ROLE, and keeps its lease."""
+    """``dynamic`` reads the path as it stands, as for database/creds/ROLE; the lease is renewed
+    while it is in use and revoked when that is over."""
     auth: VaultAuth
     """How the agent logs in."""
     cache: Duration = 300.0

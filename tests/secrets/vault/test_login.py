@@ -4,6 +4,7 @@ import asyncio
 import os
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.config.secret_stores import VaultSecretStore
 from agent.errors import CredentialUnavailable
@@ -220,3 +221,15 @@ async def test_a_configured_approle_logs_in_with_its_files(new_role, openbao, se
 
     assert "first" == value.reveal()
     await resolver.close()
+
+
+async def test_a_batch_token_is_left_to_expire_since_it_cannot_be_revoked(
+    open_store, new_role, secret
+):
+    store = open_store(new_role(token_type="batch").login())
+    await _value(store, secret)
+
+    with capture_logs() as logs:
+        await store.close()
+
+    assert [] == logs

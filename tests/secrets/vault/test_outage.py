@@ -97,3 +97,17 @@ async def test_a_ca_file_that_is_missing_is_named_as_the_cause(tls_openbao, admi
 
     assert "ca_file" in await _fails_in_time(store)
     await store.close()
+
+
+async def test_a_rotated_ca_file_is_seen_without_a_restart(tls_openbao, admin, tmp_path):
+    ca_file = tmp_path / "ca.crt"
+    ca_file.write_bytes(CertificateAuthority(tmp_path, name="Old CA").ca_file.read_bytes())
+    server = VaultServer(tls_openbao.address, ca_file=ca_file, namespace=None)
+    login = TokenLogin(None)
+    store = VaultSecretStore(server, login, mount="secret", engine="kv2", on_secret=lambda _: None)
+    assert "untrusted certificate" in await _fails_in_time(store)
+
+    ca_file.write_bytes(tls_openbao.ca_file.read_bytes())
+
+    assert "first" == await _value(store)
+    await store.close()

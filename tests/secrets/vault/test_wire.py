@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from agent.errors import CredentialUnavailable
+from agent.secrets.vault.userpass import UserpassLogin
 from tests.servers.openbao import ROOT_TOKEN
 
 
@@ -22,6 +23,7 @@ class Scripted:
         self.headers = {"Content-Type": "application/json"}
         self.body = json.dumps({"data": {"ttl": 0, "renewable": False}})
         self.paths: list[str] = []
+        self.namespaces: list[str | None] = []
 
 
 @contextmanager
@@ -29,12 +31,17 @@ def _running():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.paths.append(self.path)
+            server.namespaces.append(self.headers.get("X-Vault-Namespace"))
             self.send_response(server.status)
             for name, value in server.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(server.body)))
             self.end_headers()
             self.wfile.write(server.body.encode())
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -101,3 +108,35 @@ async def test_a_token_stands_in_no_url(open_store, scripted):
 
     assert scripted.paths
     assert not any(ROOT_TOKEN in path for path in scripted.paths)
+
+
+async def test_a_login_that_wants_a_second_factor_is_told(open_store, scripted, tmp_path):
+    """Then Vault answers with an empty token and a question that only a person can answer."""
+    (tmp_path / "password").write_text("of-the-test")
+    scripted.body = json.dumps({"auth": {"client_token": "", "mfa_requirement": {}}})
+    login = UserpassLogin(
+        "agent", password_file=tmp_path / "password", mount="userpass", on_secret=lambda _: None
+    )
+
+    assert "a login with MFA is not for agents" in await _failure(
+        open_store(login, server=scripted)
+    )
+
+    assert ["/v1/auth/userpass/login/agent"] == scripted.paths
+
+
+async def test_the_namespace_is_named_with_every_request(open_store, scripted, tmp_path):
+    """With the login, too, where a role exists in the namespace and nowhere else."""
+    (tmp_path / "password").write_text("of-the-test")
+    auth = {"client_token": "issued", "lease_duration": 60}
+    scripted.body = json.dumps({"auth": auth, "data": {"data": {"key": "first"}}})
+    login = UserpassLogin(
+        "agent", password_file=tmp_path / "password", mount="userpass", on_secret=lambda _: None
+    )
+    store = open_store(login, server=scripted, engine="kv2", namespace="team/ml")
+
+    await store.read("ml/s3")
+    await store.close()
+
+    assert 3 == len(scripted.paths)
+    assert {"team/ml"} == set(scripted.namespaces)
