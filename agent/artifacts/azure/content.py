@@ -1,10 +1,22 @@
-"""Compares what was read with the digest that the store keeps. Reading is not done here."""
+"""Compares what was read with the digests that Azure gives. Reading is not done here."""
 
+import base64
 import hashlib
 from collections.abc import AsyncIterator
 
 from agent.artifacts.base import Artifact
-from agent.errors import Changed
+from agent.errors import Changed, StoreUnavailable
+
+
+def require_digest(data: bytes, digest: str | None) -> None:
+    """Refuse *data* that is not what Azure sent with the MD5 *digest*, where it sent one.
+
+    Raises:
+        StoreUnavailable: It is not; asking again may help.
+    """
+    found = hashlib.md5(data, usedforsecurity=False).digest()
+    if digest is not None and base64.b64encode(found).decode() != digest:
+        raise StoreUnavailable(detail="the bytes came with the MD5 of others")
 
 
 class CheckedArtifact:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.asking import TRIES, ask
-from agent.artifacts.azure.content import CheckedArtifact
+from agent.artifacts.azure.content import CheckedArtifact, require_digest
 from agent.artifacts.azure.listing import Level, Markers, is_folder
 from agent.artifacts.azure.pieces import Piece, PieceSource
 from agent.artifacts.base import BEHIND_THE_END, BlockBytes, ByteRange, Page
@@ -27,6 +27,7 @@ from agent.credentials import AzureCredentials
 from agent.errors import BadParameters, Changed, CredentialUnavailable, NotFound
 
 if TYPE_CHECKING:
+    from azure.core.pipeline import PipelineResponse
     from azure.storage.blob import BlobProperties, ContainerClient
 
     from agent.http_session import HttpSession
@@ -163,19 +164,26 @@ class AzureArtifactStore:
 def _download(
     key: str, etag: str | None, position: int, length: int, client: "ContainerClient"
 ) -> Piece:
+    digests: list[str | None] = []
+
+    def note_digest(response: "PipelineResponse[Any, Any]") -> None:
+        digests.append(response.http_response.headers.get("Content-MD5"))
+
     with translated():
         download = client.download_blob(
             key,
             offset=position,
             length=length,
-            # Azure sends the MD5 of what it sends, and the SDK compares it.
-            validate_content=True,
+            # The SDK would ask for the same, and then compute it twice.
+            headers={"x-ms-range-get-content-md5": "true"},
+            raw_response_hook=note_digest,
             **_only(etag),
         )
         data = download.readall()
     size = int(str(download.properties.content_range).rpartition("/")[2])
     if position >= size:
         raise BadParameters
+    require_digest(data, digests[-1])
     return _piece(data, size, etag, download.properties)
 
 

@@ -1,5 +1,7 @@
 """The store for Azure, a real server that enforces credentials, and a proxy between them."""
 
+import base64
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -37,6 +39,13 @@ from tests.servers.tcp_proxy import TcpProxy, tcp_proxy
 from tests.waiting import until
 
 BIG = os.urandom(20 * BLOCK + 3)
+WHOLE_PIECE = {
+    "Content-Type": "text/csv",
+    "Content-Range": "bytes 0-3/4",
+    "ETag": '"0x1"',
+    "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT",
+    "x-ms-blob-type": "BlockBlob",
+}
 WHOLE_PROTOCOL = 64 * 1024
 """More than what TLS and headers add to a few pieces."""
 
@@ -242,8 +251,6 @@ class TestContent:
     """It is what its writer said it is."""
 
     async def test_with_the_right_digest_is_read(self, place: AzurePlace) -> None:
-        import hashlib
-
         uri = _put_with_digest(place, hashlib.md5(BIG).digest())
 
         assert BIG == await read(place.store, uri)
@@ -258,6 +265,23 @@ class TestContent:
 
         assert "MD5" in str(failure.value.detail)
         assert len(came) < len(BIG)
+
+    async def test_piece_that_came_otherwise_than_it_was_sent_is_asked_for_again(
+        self, place: AzurePlace
+    ) -> None:
+        digests = [bytes(16), hashlib.md5(b"data").digest()]
+
+        def piece(_: Asked) -> Answer:
+            digest = base64.b64encode(digests.pop(0)).decode()
+            return Answer(206, b"data", {**WHOLE_PIECE, "Content-MD5": digest})
+
+        with served(piece, authority=None) as url:
+            endpoint = replace(place.credentials, endpoint_url=f"{url}/{ACCOUNT}")
+            store = place.read_by(GivenConnector(endpoint))
+            assert b"data" == await read(store, below(place.root, "x"))
+            await store.close()
+
+        assert [] == digests
 
 
 async def _drained(blocks: AsyncIterator[bytes], into: bytearray | None = None) -> None:
