@@ -145,7 +145,8 @@ class StoredPassword:
         if ":" in username.reveal():
             raise CredentialUnavailable(detail="no username with a colon fits basic authentication")
         header = basic(self._secrets, username.reveal(), password)
-        return Issued(header, username.reveal(), _after(resolved.expires_in))
+        who = f"{username.reveal()}, as configured"
+        return Issued(header, who, _after(resolved.expires_in))
 
     def forget(self) -> None:
         for reference in self._references:

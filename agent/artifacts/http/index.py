@@ -5,10 +5,11 @@ No server is asked here.
 
 import heapq
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from html.parser import HTMLParser
+from html import unescape
 from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -18,6 +19,8 @@ from agent.artifacts.base import Entry, Page
 from agent.artifacts.paging import Position, child
 from agent.errors import Unsupported
 
+_ANCHOR = re.compile(r"<a(\s[^<>]*)>", re.IGNORECASE)
+_HREF = re.compile(r"""\shref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))""", re.IGNORECASE)
 _NO_INDEX = "this server does not list: its answer is no index of a directory"
 
 
@@ -80,21 +83,16 @@ def _time(text: object) -> datetime | None:
         return None
 
 
-class _Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
+def _links(text: str) -> Iterator[str]:
+    """Yield what each anchor leads to, in time that grows with the text alone.
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
-            self.found += [value for name, value in attrs if name == "href" and value]
-
-
-def _links(text: str) -> list[str]:
-    parser = _Links()
-    parser.feed(text)
-    parser.close()
-    return parser.found
+    The standard library's parser takes hours for some megabytes of ``<a <a <a``, and who stores
+    artifacts may well store an index.html.
+    """
+    for anchor in _ANCHOR.finditer(text):
+        href = _HREF.search(anchor[1])
+        if href is not None:
+            yield unescape(href[1] or href[2] or href[3] or "")
 
 
 def _of_links(links: Iterable[str], url: str, uri: ArtifactUri) -> Iterator[Entry]:

@@ -58,6 +58,19 @@ def test_a_page_that_is_cut_off_gives_what_it_has() -> None:
     assert f"{URI}/train" in {str(entry.uri) for entry in found}
 
 
+@pytest.mark.parametrize(
+    "piece",
+    ["<!--", "<a ", "</", "<a href='", '<a href="', "<a b=", "<a/ ", "<a href ", "<a href= ", "&#",
+     "<a>", "<a href=x", " href=", "<a \n"],
+)  # fmt: skip
+@pytest.mark.parametrize("around", ["{}", "<a {}>"])
+def test_a_page_that_is_made_to_keep_a_parser_busy(piece: str, around: str) -> None:
+    """If the time grew with the square of the size, this would end in the timeout."""
+    page = around.format(piece * (2 * 1024 * 1024 // len(piece)))
+
+    parse_index(page.encode(), "text/html", url=URL, uri=URI)
+
+
 def test_json_names_that_no_uri_can_hold() -> None:
     body = (
         rb"""[{"name": "..", "type": "directory"}, {"name": "a/b", "type": "file"},
