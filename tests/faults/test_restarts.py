@@ -8,7 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from demo.world import World
-from tests.faults.worlds import AgentLog, Narration, arrived, got, sent_bytes, submit
+from tests.faults.worlds import (
+    AgentLog,
+    Narration,
+    arrived,
+    got,
+    sent_bytes,
+    submit,
+    use_lane,
+)
 
 PLANE_OPTIONS = ("--heartbeat", "500ms")
 MIB = 1024 * 1024
@@ -39,11 +47,15 @@ def kill_plane(world: World) -> None:
     world.plane.kill()
 
 
-@pytest.mark.parametrize("end", [terminate_plane, kill_plane])
+@pytest.mark.parametrize(
+    ("lane", "end"),
+    [("blocks", terminate_plane), ("upload", terminate_plane), ("upload", kill_plane)],
+)
 def test_the_control_plane_comes_back(
-    world: World, narration: Narration, content: bytes, end: Interruption
+    world: World, narration: Narration, content: bytes, lane: str, end: Interruption
 ):
     """A new session begins; the fetch goes on where the control plane is, the log as well."""
+    use_lane(world, lane)
     log, sent = AgentLog(world), sent_bytes(world)
     run = narration.begin()
     fetch = half_fetched(world, content)
@@ -109,3 +121,17 @@ def test_the_control_planes_end_is_told_and_waited_out(world: World):
     world.until(lambda: log.events("link.up"))
 
     assert "restarting" == log.events("link.down")[0]["reason"]
+
+
+@pytest.mark.parametrize("before", ["upload", "blocks"])
+def test_the_next_process_may_take_the_other_lane(world: World, content: bytes, before: str):
+    """What was begun in one lane goes on in the other, at the byte that it had reached."""
+    use_lane(world, before)
+    fetch = half_fetched(world, content)
+
+    world.agent.kill()
+    use_lane(world, {"upload": "blocks", "blocks": "upload"}[before])
+
+    assert "succeeded" == world.ended(fetch)["state"]
+    assert content == got(world, f"/jobs/{fetch}/content")
+    assert sent_bytes(world) < SIZE // 2 + SLACK

@@ -49,6 +49,15 @@ def started_world(directory: Path, *plane_options: str) -> Iterator[World]:
         world.stop()
 
 
+def use_lane(world: World, lane: str) -> None:
+    """Have the agent, started anew, send large content by this lane: ``upload`` or ``blocks``."""
+    config = yaml.safe_load(world.config_file.read_text())
+    config["control_plane"]["upload_from"] = "1MiB" if lane == "upload" else None
+    world.config_file.write_text(yaml.safe_dump(config))
+    world.agent.stop()
+    world.start_agent()
+
+
 def submit(world: World, kind: str, **parameters: Any) -> str:
     """Submit a job and return its id; does not wait for it."""
     job = {"agent": AGENT, "kind": kind, "parameters": parameters}

@@ -46,8 +46,14 @@ class Sender:
             await self.lanes.send_block(job, block)
         await self.lanes.flush(job)
 
-    async def run_link(self) -> None:
-        """Be the link, and take whatever it is given."""
+    @asynccontextmanager
+    async def linked(self) -> AsyncIterator[None]:
+        """Have a link that takes whatever it is given."""
+        link = asyncio.create_task(self._run_link())
+        yield
+        link.cancel()
+
+    async def _run_link(self) -> None:
         while True:
             while (frame := self.channel.next_frame()) is not None:
                 self.sent.append(frame)
@@ -69,9 +75,8 @@ async def sending(
     uploads = new_uploads(Endpoint(server.url), identity, segment=SEGMENT, **options)
     uploads.welcome(offer)
     sender = Sender(uploads)
-    link = asyncio.create_task(sender.run_link())
-    yield sender
-    link.cancel()
+    async with sender.linked():
+        yield sender
     uploads.close()
     await until(lambda: not threads(), message="the end of the uploads' threads")
 
