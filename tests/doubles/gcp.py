@@ -24,6 +24,7 @@ PERSON = "person@example.com"
 AUDIENCE = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x"
 TOKEN_AUDIENCE = "https://oauth2.googleapis.com/token"
 """What google-auth writes into an assertion, wherever it sends it."""
+AWS_REQUEST = "urn:ietf:params:aws:token-type:aws4_request"
 SUBJECT_TOKEN = "signed-by-the-identity-provider"
 
 Answer = tuple[int, dict[str, Any]]
@@ -163,7 +164,9 @@ class GoogleDouble:
     def _exchange(self, form: Form) -> Answer:
         token = form["subject_token"]
         if "options" not in form:
-            return self._token("") if token == SUBJECT_TOKEN else (400, {"error": "invalid_grant"})
+            signed = form["subject_token_type"] == AWS_REQUEST and "AWS4-HMAC-SHA256" in token
+            good = signed or token == SUBJECT_TOKEN
+            return self._token("") if good else (400, {"error": "invalid_grant"})
         self.boundaries.append(json.loads(unquote(form["options"])))
         if not self.narrows or token not in self.whose:
             return 400, {"error": "invalid_request", "error_description": f"quoting {token}"}

@@ -9,7 +9,7 @@ from agent.connectors.open import open_connectors
 from agent.credentials import GcpCredentials, KubernetesCredentials, RegistryCredentials
 from agent.secrets.open import open_secret_stores
 from agent.testing.connectors import Case, ConnectorContract
-from tests.doubles.gcp import AUDIENCE, EMAIL, PERSON, TARGET, running_google
+from tests.doubles.gcp import AUDIENCE, AWS_REQUEST, EMAIL, PERSON, TARGET, running_google
 
 KEY = "secret://env/JSON"
 METHODS = {
@@ -19,10 +19,15 @@ METHODS = {
     "service-account": ({"service_account_json": KEY}, EMAIL),
     "external-account": ({"external_account_json": KEY}, AUDIENCE),
     "external-account by file": ({"external_account_json": KEY}, AUDIENCE),
+    "external-account by AWS": ({"external_account_json": KEY}, AUDIENCE),
     "external-account that impersonates": ({"external_account_json": KEY}, TARGET),
     "oauth2-token": ({"token": "secret://env/TOKEN"}, PERSON),
     "impersonation": ({"service_account_json": KEY, "target_principal": TARGET}, TARGET),
     "impersonation by the host": ({"target_principal": TARGET}, TARGET),
+}
+AWS_SOURCE = {
+    "environment_id": "aws1",
+    "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity",
 }
 RESOURCES = {
     "gcs-bucket": ({"resource_id": "gs://artifacts"}, GcpCredentials),
@@ -82,11 +87,15 @@ def _prepare(method, google, monkeypatch, tmp_path) -> None:
         "external-account": {
             "": google.external_account(),
             "by file": google.external_account({"file": str(file)}),
+            "by AWS": google.external_account(AWS_SOURCE, subject_token_type=AWS_REQUEST),
             "that impersonates": google.external_account(service_account_impersonation_url=url),
         }.get(how, ""),
     }
     monkeypatch.setenv("T_JSON", documents.get(kind, google.service_account()))
     monkeypatch.setenv("T_TOKEN", google.given())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "TESTKEY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-host")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
     if how == "at a metadata server":
         from google.auth.compute_engine import _metadata
