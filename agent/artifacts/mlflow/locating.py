@@ -1,5 +1,6 @@
 """Where the artifacts are that a ``mlflow://`` URI names. Reading them is the store's part."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -9,6 +10,7 @@ from agent.artifacts.http.client import Service
 from agent.artifacts.mlflow import server
 from agent.errors import NotFound, Unsupported
 
+_WASB = re.compile(r"wasbs?://([^/@]+@[^/.]+)\.blob\.(core\.[^/]+(?:/.*)?)", re.DOTALL)
 MOST_REFERENCES = 4
 """A model version may stand for a run, or a logged model; none of them leads back."""
 
@@ -120,6 +122,9 @@ def _place(root: Root, path: tuple[str, ...]) -> Proxied | ArtifactUri:
         scheme, rest = "file", root.text
     if scheme == "mlflow-artifacts":
         return _proxied(root, rest, path)
+    if wasb := _WASB.fullmatch(f"{scheme}:{rest}"):
+        # The same blobs by the name that the store for Azure has for them.
+        scheme, rest = "abfss", f"//{wasb[1]}.dfs.{wasb[2]}"
     if scheme == "file":
         rest = f"//{unquote(rest).removeprefix('//')}"
     try:

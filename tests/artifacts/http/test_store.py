@@ -15,10 +15,12 @@ from agent.artifacts.open import open_artifact_stores
 from agent.config.artifact_stores import ArtifactStore as Settings
 from agent.credentials import HttpCredentials
 from agent.errors import Changed, StoreUnavailable, Truncated, UsageError
+from agent.secret import Secret
 from agent.testing.artifact_stores import BLOCK, below, read
 from agent.testing.connectors import EmptyConnector, GivenConnector
 from tests.artifacts.http.answering import answering, store_root
-from tests.artifacts.http.places import GOOD, WRONG, HttpPlace
+from tests.artifacts.http.places import GOOD, TOKEN, WRONG, HttpPlace
+from tests.doubles.http_service import http_service
 from tests.servers.tcp_proxy import tcp_proxy
 from tests.servers.tls import CertificateAuthority
 from tests.waiting import until
@@ -119,6 +121,34 @@ class TestBrokenTransfers:
                 with pytest.raises(Changed):
                     [block async for block in blocks]
             await store.close()
+
+    async def test_a_credential_that_ends_in_the_middle_is_renewed(self) -> None:
+        newer = HttpCredentials(Secret("Bearer the-next-one"))
+        given = []
+
+        async def expiring(request: web.BaseRequest) -> web.StreamResponse:
+            given.append(request.headers["Authorization"])
+            if len(given) > 1 and given[-1] != "Bearer the-next-one":
+                return web.Response(status=401)
+            first = int(request.headers.get("Range", "bytes=0-").strip("bytes=").split("-")[0])
+            headers = {"ETag": '"a"', "Content-Length": str(len(DATA) - first)}
+            if first:
+                headers["Content-Range"] = f"bytes {first}-{len(DATA) - 1}/{len(DATA)}"
+            response = web.StreamResponse(status=206 if first else 200, headers=headers)
+            await response.prepare(request)
+            await response.write(DATA[first : first + len(DATA) // 2 + 9])
+            if not first:
+                request.transport.close()
+            return response
+
+        async with http_service(expiring) as url:
+            root = ArtifactUri.parse(f"{url}/root")
+            connector = GivenConnector(GOOD, newer)
+            store = HttpArtifactStore("trial", root, connector, block_bytes=lambda: BLOCK)
+            assert DATA == await read(store, below(root, "x"))
+            await store.close()
+
+        assert [TOKEN, TOKEN, "Bearer the-next-one"] == given
 
     async def test_without_a_version_it_ends(self) -> None:
         async def half(request: web.BaseRequest) -> web.StreamResponse:

@@ -57,7 +57,11 @@ class TestRoots:
             ("s3://bucket/a/b/", "s3://bucket/a/b/model/x"),
             ("gs://bucket", "gs://bucket/model/x"),
             ("abfss://c@account.dfs.core.windows.net/a", None),
-            ("wasbs://c@account.blob.core.windows.net/a", None),
+            (
+                "wasbs://c@account.blob.core.windows.net/a",
+                "abfss://c@account.dfs.core.windows.net/a/model/x",
+            ),
+            ("wasbs://evil.example/a", None),
             ("file:///srv/ml%20runs", "file:///srv/ml runs/model/x"),
             ("file:/srv/runs", "file:///srv/runs/model/x"),
             ("/srv/runs", "file:///srv/runs/model/x"),
