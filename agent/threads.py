@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+USUAL = 16
+
 T = TypeVar("T")
 
 
@@ -15,14 +17,18 @@ class Threads:
     Threads are started as they are needed, up to *size*. Safe for concurrent calls.
     """
 
-    def __init__(self, name: str, *, size: int) -> None:
+    def __init__(self, name: str, *, size: int = USUAL) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Return what *call* returns, in the context of the caller; waits for a free thread."""
+        return await self.start(call)
+
+    def start(self, call: Callable[[], T]) -> "asyncio.Future[T]":
+        """Begin *call* as soon as a thread is free, and return at once."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, copy_context().run, call)
+        return loop.run_in_executor(self._pool, copy_context().run, call)
 
     def close(self) -> None:
-        """Take no more calls; does not wait for those it has. Idempotent."""
-        self._pool.shutdown(wait=False)
+        """Let no call begin any more; does not wait for those under way. Idempotent."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,41 +1,14 @@
-"""Bridges the clouds' blocking libraries to the event loop, in threads of a store's own."""
+"""Bridges what the clouds' blocking libraries read to the event loop."""
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from contextvars import copy_context
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from agent.telemetry.logs import get_logger
-
-THREADS = 16
-"""For each store: a store that hangs takes no thread from another."""
-
-T = TypeVar("T")
+from agent.threads import Threads
 
 log = get_logger()
-
-
-class Threads:
-    """Runs blocking calls beside the event loop. Safe for concurrent calls."""
-
-    def __init__(self, name: str, *, size: int = THREADS) -> None:
-        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
-
-    async def run(self, call: Callable[[], T]) -> T:
-        """Return what *call* returns, in the context of the caller; waits for a free thread."""
-        return await self.start(call)
-
-    def start(self, call: Callable[[], T]) -> "asyncio.Future[T]":
-        """Begin *call* and return at once."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool, copy_context().run, call)
-
-    def close(self) -> None:
-        """Take no more calls; does not wait for those it has. Idempotent."""
-        # None is cancelled: it may be the one that closes a connection.
-        self._pool.shutdown(wait=False)
 
 
 class Reader(Protocol):

@@ -1,8 +1,8 @@
 """Logging in to a registry of container images with a user and password, or an access token."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from agent.clouds.base import SecretSource
@@ -13,6 +13,7 @@ from agent.credentials import Identity, RegistryCredentials
 from agent.errors import AccessDenied
 from agent.secret_reference import SecretReference
 from agent.telemetry.logs import get_logger
+from agent.threads import Threads
 
 log = get_logger()
 
@@ -37,6 +38,7 @@ class DockerConnector:
         self._secrets = secrets
         self._registry = Registry(registry, ca_file, secrets.register)
         self._cache = CredentialCache(name, self._issue)
+        self._threads = Threads(f"docker.{name}", size=2)
 
     async def credentials(self) -> RegistryCredentials:
         return await self._cache.get()
@@ -60,6 +62,7 @@ class DockerConnector:
 
     async def close(self) -> None:
         await self._cache.close()
+        self._threads.close()
 
     async def _issue(self) -> RegistryCredentials:
         resolved = await self._secrets.resolve_together(self._references)
@@ -72,4 +75,4 @@ class DockerConnector:
     async def _require_good(self, credentials: RegistryCredentials) -> None:
         username = credentials.username.reveal()
         header = basic(self._secrets, username, credentials.password)
-        await asyncio.to_thread(self._registry.require_good, username, header)
+        await self._threads.run(partial(self._registry.require_good, username, header))

@@ -1,10 +1,10 @@
 """Tokens by OAuth 2's client-credentials grant (RFC 6749, 4.4). Who uses them is not known here."""
 
-import asyncio
 import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -21,6 +21,7 @@ from agent.connectors.http import Issued, basic, bearer
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from agent.http_session import HttpSession, Response
@@ -56,6 +57,7 @@ class ClientCredentials:
     def __init__(self, secrets: SecretSource, client: Client) -> None:
         self._secrets = secrets
         self._client = client
+        self._threads = Threads("oauth", size=2)
 
     async def issue(self) -> Issued:
         """Ask for a token; a secret that is refused is resolved again once, as it may have been
@@ -83,7 +85,7 @@ class ClientCredentials:
         ):
             with attempt:
                 asked = datetime.now(UTC)
-                answer = await asyncio.to_thread(self._ask, resolved.secrets[0])
+                answer = await self._threads.run(partial(self._ask, resolved.secrets[0]))
         token = Secret(_text(answer, "access_token"))
         header = bearer(self._secrets, token)
         _require_bearer(answer)

@@ -1,12 +1,12 @@
 """Login to a ZenML server: an API key or a password becomes a token. Settings are not read here."""
 
-import asyncio
 import base64
 import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from agent.json_service import ask_json
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
 from agent.telemetry.logs import get_logger
+from agent.threads import Threads
 
 _UNKNOWN_LIFE = timedelta(hours=1)
 """A server may issue tokens without an end. Logging in takes it most of a second, so that not even
@@ -58,6 +59,7 @@ class ZenmlConnector:
         self._method = method
         self._references = references
         self._session: HttpSession | None = None
+        self._threads = Threads(f"zenml.{name}", size=2)
         self._cache = CredentialCache(name, self._issue)
 
     async def credentials(self) -> HttpCredentials:
@@ -72,15 +74,16 @@ class ZenmlConnector:
     async def identity(self) -> Identity:
         used = await self.credentials()
         try:
-            name = await asyncio.to_thread(self._current_user, used)
+            name = await self._threads.run(partial(self._current_user, used))
         except AccessDenied:
             self.invalidate(used)
             used = await self.credentials()
-            name = await asyncio.to_thread(self._current_user, used)
+            name = await self._threads.run(partial(self._current_user, used))
         return Identity(name, used.expires_at)
 
     async def close(self) -> None:
         await self._cache.close()
+        self._threads.close()
         if self._session is not None:
             self._session.close()
 
@@ -91,7 +94,7 @@ class ZenmlConnector:
             return self._given(values[0])
         form = {"password": values[-1]} | ({"username": values[0]} if len(values) > 1 else {})
         try:
-            answer = await asyncio.to_thread(self._ask, "POST", "login", data=form)
+            answer = await self._threads.run(partial(self._ask, "POST", "login", data=form))
         except (AccessDenied, NotFound, StoreUnavailable) as refusal:
             raise CredentialUnavailable(detail=f"ZenML login: {refusal.detail}") from None
         token = answer.get("access_token")

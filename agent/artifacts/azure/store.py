@@ -16,7 +16,6 @@ from agent.artifacts.azure.content import CheckedArtifact, require_digest
 from agent.artifacts.azure.listing import Level, Markers, is_folder
 from agent.artifacts.azure.pieces import Piece, PieceSource
 from agent.artifacts.base import BEHIND_THE_END, BlockBytes, ByteRange, Page
-from agent.artifacts.blocking import Threads
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.resuming import ResumingArtifact
 from agent.clouds.azure.blob_service import service_client, session_with
@@ -25,6 +24,7 @@ from agent.clouds.azure.places import account_of
 from agent.connectors.base import Connector
 from agent.credentials import AzureCredentials
 from agent.errors import BadParameters, Changed, CredentialUnavailable, NotFound
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from azure.core.pipeline import PipelineResponse

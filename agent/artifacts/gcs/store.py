@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.asking import TRIES, ask
 from agent.artifacts.base import Artifact, BlockBytes, ByteRange, Page
-from agent.artifacts.blocking import BlockingSource, Threads
+from agent.artifacts.blocking import BlockingSource
 from agent.artifacts.gcs.client import Body, make_client, open_body
 from agent.artifacts.gcs.errors import translated
 from agent.artifacts.gcs.listing import read_level
@@ -22,6 +22,7 @@ from agent.artifacts.verifying import Checksum, VerifiedArtifact
 from agent.connectors.base import Connector
 from agent.credentials import GcpCredentials
 from agent.errors import BadParameters, Changed, NotFound
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client

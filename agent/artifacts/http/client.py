@@ -10,11 +10,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.artifacts.asking import TRIES, ask
-from agent.artifacts.blocking import Threads
 from agent.artifacts.http.errors import translated
 from agent.connectors.base import Connector
 from agent.credentials import HttpCredentials
 from agent.errors import StoreUnavailable, Unsupported
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from agent.http_session import HttpSession, Response

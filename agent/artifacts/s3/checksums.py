@@ -13,12 +13,12 @@ from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any
 
-from agent.artifacts.blocking import Threads
 from agent.artifacts.s3.address import Address
 from agent.artifacts.verifying import DIGESTS, Checksum
 from agent.clouds.aws.signing import signed_headers
 from agent.credentials import AwsCredentials
 from agent.telemetry.logs import get_logger
+from agent.threads import Threads
 
 LEAST_BYTES = 1024 * 1024
 """Of an object whose checksum is asked for: that is a request more, beside the transfer."""

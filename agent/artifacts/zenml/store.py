@@ -12,12 +12,12 @@ from typing import Any
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.asking import ask
 from agent.artifacts.base import Artifact, ByteRange, Located, Page
-from agent.artifacts.blocking import Threads
 from agent.connectors.base import Connector
 from agent.credentials import HttpCredentials
 from agent.errors import NotFound, StoreUnavailable, Unsupported
 from agent.http_session import HttpSession
 from agent.json_service import ask_json
+from agent.threads import Threads
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _THREADS = 4
