@@ -1,6 +1,5 @@
 """One question to a store: what is tried again, with which credentials, and what is not."""
 
-
 import pytest
 from structlog.testing import capture_logs
 

@@ -69,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     server = start_seaweedfs(tmp_path_factory.mktemp("virtual"), domain=DOMAIN)
     s3 = s3_client(f"http://localhost:{server.port}")
     s3.create_bucket(Bucket=BUCKET)
-    for key in ("root/x", "root/dir/a b~ü"):
+    for key in ("models/x", "models/dir/a b~ü"):
         s3.put_object(Bucket=BUCKET, Key=key, Body=DATA)
     yield server
     server.stop()
@@ -80,12 +80,12 @@ class TestVirtualHosts:
 
     def store(self, port: int, addressing: Literal["path", "virtual"]) -> S3ArtifactStore:
         place = credentials(f"http://{DOMAIN}:{port}", addressing=addressing)
-        root = ArtifactUri.parse(f"s3://{BUCKET}/root")
+        root = ArtifactUri.parse(f"s3://{BUCKET}/models")
         return S3ArtifactStore("trial", root, GivenConnector(place), block_bytes=lambda: BLOCK)
 
     async def test_objects_and_levels_are_found(self, server: SeaweedFS) -> None:
         store = self.store(server.port, "virtual")
-        root = ArtifactUri.parse(f"s3://{BUCKET}/root")
+        root = ArtifactUri.parse(f"s3://{BUCKET}/models")
 
         listed = await store.list(root, page_size=10, page_token=None)
 
@@ -93,20 +93,22 @@ class TestVirtualHosts:
         assert DATA == await read(store, below(root, "dir/a b~ü"))
 
     async def test_every_request_names_the_bucket_in_its_host(self, server: SeaweedFS) -> None:
-        root = ArtifactUri.parse(f"s3://{BUCKET}/root")
+        root = ArtifactUri.parse(f"s3://{BUCKET}/models")
 
         async with tcp_proxy(server.port) as proxy:
             await read(self.store(proxy.port, "virtual"), below(root, "x"))
             heads = [head.split(b"\r\n") for head in proxy.openings]
 
-        assert [b"GET /root/x HTTP/1.1", b"HEAD /root/x HTTP/1.1"] == [head[0] for head in heads]
+        assert [b"GET /models/x HTTP/1.1", b"HEAD /models/x HTTP/1.1"] == [
+            head[0] for head in heads
+        ]
         host = f"host: {BUCKET}.{DOMAIN}:{proxy.port}".encode()
         assert all(host in [line.lower() for line in head] for head in heads)
 
     async def test_in_the_path_there_is_no_such_bucket(self, server: SeaweedFS) -> None:
         """So what the tests before saw was the host's name."""
         place = credentials(f"http://{BUCKET}.{DOMAIN}:{server.port}", addressing="path")
-        root = ArtifactUri.parse("s3://other/root")
+        root = ArtifactUri.parse("s3://other/models")
         store = S3ArtifactStore("trial", root, GivenConnector(place), block_bytes=lambda: BLOCK)
 
         with pytest.raises(NotFound):

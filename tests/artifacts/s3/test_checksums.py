@@ -160,7 +160,7 @@ async def reading(double: Double) -> AsyncIterator[tuple[S3ArtifactStore, Artifa
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    root = ArtifactUri.parse("s3://bucket/root")
+    root = ArtifactUri.parse("s3://bucket/models")
     connector = GivenConnector(aws_credentials(f"http://127.0.0.1:{runner.addresses[0][1]}"))
     store = S3ArtifactStore("trial", root, connector, block_bytes=lambda: BLOCK)
     try:

@@ -50,8 +50,8 @@ def versioned(seaweedfs: SeaweedFS) -> Iterator[ArtifactUri]:
     bucket, s3 = f"versioned-{uuid.uuid4().hex[:8]}", s3_client(seaweedfs.endpoint_url)
     s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    s3.put_object(Bucket=bucket, Key="root/big", Body=BIG)
-    return ArtifactUri.parse(f"s3://{bucket}/root/big")
+    s3.put_object(Bucket=bucket, Key="models/big", Body=BIG)
+    return ArtifactUri.parse(f"s3://{bucket}/models/big")
 
 
 def store_of(uri: ArtifactUri, connector: Connector[AwsCredentials]) -> S3ArtifactStore:
@@ -242,9 +242,9 @@ def put_parts(place: S3Place, uri: ArtifactUri, parts: list[bytes]) -> None:
 
 async def test_a_store_that_restarts_is_read_on(tmp_path: Path) -> None:
     """nginx does that in a moment, and minds ranges and etags."""
-    uri = ArtifactUri.parse(f"s3://{BUCKET}/root/big")
-    (tmp_path / "files" / BUCKET / "root").mkdir(parents=True)
-    (tmp_path / "files" / BUCKET / "root" / "big").write_bytes(BIG)
+    uri = ArtifactUri.parse(f"s3://{BUCKET}/models/big")
+    (tmp_path / "files" / BUCKET / "models").mkdir(parents=True)
+    (tmp_path / "files" / BUCKET / "models" / "big").write_bytes(BIG)
     with nginx(tmp_path / "files", tmp_path) as origin:
         store = store_of(uri, GivenConnector(aws_credentials(origin.url)))
         async with store.open(uri) as artifact:

@@ -248,6 +248,18 @@ class TestTransfer:
         assert down.value.detail == "no answer: ConnectionRefused"
         assert "127.0.0.1" not in str(down.value)
 
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    async def test_store_that_fails_is_asked_three_times_in_all(self, status: int) -> None:
+        """obstore, which would multiply the tries, makes none of its own."""
+        answer = f"HTTP/1.1 {status} S\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        async with answering(answer.encode()) as (port, seen):
+            root = ArtifactUri.parse(f"s3://{BUCKET}")
+            store = store_of(root, aws_credentials(f"http://127.0.0.1:{port}"))
+            with pytest.raises(StoreUnavailable) as failure:
+                await read(store, below(root, "x"))
+
+        assert (3, str(status)) == (len(seen), failure.value.detail)
+
     async def test_missing_bucket(self, seaweedfs: SeaweedFS) -> None:
         root = ArtifactUri.parse("s3://no-such-bucket")
 
