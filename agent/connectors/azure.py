@@ -4,7 +4,6 @@ Settings are not read here.
 """
 
 import asyncio
-import base64
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from urllib.parse import quote
 from agent.artifact_uri import ArtifactUri
 from agent.clouds.azure.blob_service import session_with
 from agent.clouds.azure.claims import claims_of, expiry_of, holder
-from agent.clouds.azure.entra import Token, TokenSource
+from agent.clouds.azure.kubeconfig import decoded, entra_server, parse_answer
+from agent.clouds.azure.tokens import Token, TokenSource
 from agent.clouds.base import SecretSource
 from agent.clouds.kubernetes.subject import expiry, subject_of
 from agent.credentials import KubernetesCredentials, RegistryCredentials
@@ -82,10 +82,10 @@ class AksCluster:
         asking = await self._tokens.token(f"{self._manager.url}/.default")
         header = {"Authorization": f"Bearer {asking.secret.reveal()}"}
         answer = await _asked(self._manager, self._cluster.path, headers=header)
-        cluster, user = _parse(answer)
+        cluster, user = parse_answer(answer)
         token = await self._token(user)
-        certificate = _decoded(user, "client-certificate-data") if token is None else None
-        key = _decoded(user, "client-key-data") if token is None else None
+        certificate = decoded(user, "client-certificate-data") if token is None else None
+        key = decoded(user, "client-key-data") if token is None else None
         for secret in filter(None, (token, certificate, key)):
             self._secrets.register(secret)
         return KubernetesCredentials(
@@ -93,7 +93,7 @@ class AksCluster:
             token=token,
             client_certificate=certificate,
             client_key=key,
-            certificate_authority=_decoded(cluster, "certificate-authority-data"),
+            certificate_authority=decoded(cluster, "certificate-authority-data"),
             expires_at=expiry(token, certificate),
         )
 
@@ -108,7 +108,7 @@ class AksCluster:
     async def _token(self, user: Mapping[str, Any]) -> Secret | None:
         if "token" in user:
             return Secret(str(user["token"]))
-        server = _entra_server(user)
+        server = entra_server(user)
         if server is None:
             return None
         return (await self._tokens.token(f"{server}/.default")).secret
@@ -225,38 +225,3 @@ async def _asked(service: Service, path: str, **options: Any) -> dict[str, Any]:
     except TimeoutError:
         detail = f"{service.url} did not answer within {_DEADLINE:.0f} s"
         raise CredentialUnavailable(detail=detail) from None
-
-
-def _parse(answer: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the cluster and the user of the kubeconfig that the Resource Manager answered with."""
-    import yaml
-
-    try:
-        config = yaml.safe_load(base64.b64decode(answer["kubeconfigs"][0]["value"]))
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        if str(cluster["server"]).startswith("https://"):
-            return dict(cluster), dict(user)
-    except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError):
-        pass
-    raise CredentialUnavailable(detail="the Resource Manager answered without a kubeconfig")
-
-
-def _entra_server(user: Mapping[str, Any]) -> str | None:
-    """Return the application that a cluster is to Entra; None where it has logins of its own."""
-    provider = user.get("auth-provider")
-    if isinstance(provider, dict) and isinstance(provider.get("config"), dict):
-        return str(provider["config"].get("apiserver-id"))
-    arguments = user["exec"].get("args") if isinstance(user.get("exec"), dict) else None
-    if isinstance(arguments, list) and "--server-id" in arguments[:-1]:
-        return str(arguments[arguments.index("--server-id") + 1])
-    return None
-
-
-def _decoded(entry: Mapping[str, Any], key: str) -> Secret | None:
-    value = entry.get(key)
-    if value is None:
-        return None
-    try:
-        return Secret(base64.b64decode(str(value), validate=True).decode())
-    except ValueError:
-        raise CredentialUnavailable(detail=f"the kubeconfig's {key} is not base64") from None

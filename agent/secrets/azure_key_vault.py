@@ -102,13 +102,7 @@ class AzureKeyVaultStore:
             session.close()
 
     async def _ask(self, request: Callable[["SecretClient"], T]) -> T:
-        """Ask with credentials of now, and once more with newer ones where those are refused."""
-        used = await self._login.credentials()
-        try:
-            return await self._patiently(request, used)
-        except AccessDenied:
-            self._login.invalidate(used)
-        return await self._patiently(request, await self._login.credentials())
+        return await self._login.ask(lambda credentials: self._patiently(request, credentials))
 
     async def _patiently(
         self, request: Callable[["SecretClient"], T], credentials: AzureCredentials

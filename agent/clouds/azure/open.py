@@ -6,18 +6,13 @@ from typing import assert_never
 
 from agent.artifact_uri import ArtifactUri
 from agent.clouds.azure import entra
-from agent.clouds.azure.entra import Authority, EntraTokens, StoredToken, TokenSource
-from agent.clouds.azure.login import (
-    AzureLogin,
-    Bearer,
-    ConnectionString,
-    Delegated,
-    Method,
-    StoredKey,
-    StoredSas,
-)
+from agent.clouds.azure.account import ConnectionString, StoredKey, StoredSas
+from agent.clouds.azure.bearer import Bearer, Delegated
+from agent.clouds.azure.entra import Authority, EntraTokens
+from agent.clouds.azure.login import AzureLogin, Method
 from agent.clouds.azure.places import Place, containers, placed
 from agent.clouds.azure.storage import Accounts
+from agent.clouds.azure.tokens import StoredToken, TokenSource
 from agent.clouds.base import SecretSource
 from agent.config import clouds as config
 from agent.config.parts import require_safe_url
