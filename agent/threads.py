@@ -25,10 +25,17 @@ class Threads:
         return await self.start(call)
 
     def start(self, call: Callable[[], T]) -> "asyncio.Future[T]":
-        """Begin *call* as soon as a thread is free, and return at once."""
+        """Begin *call* as soon as a thread is free, and return at once.
+
+        Raises:
+            RuntimeError: They have been closed.
+        """
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._pool, copy_context().run, call)
 
     def close(self) -> None:
-        """Let no call begin any more; does not wait for those under way. Idempotent."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Take no more calls, and end the threads after those there are; does not wait.
+
+        Idempotent.
+        """
+        self._pool.shutdown(wait=False)

@@ -62,7 +62,11 @@ class BlockingSource:
         self._closed = True
         if self._ahead is not None:
             self._ahead.add_done_callback(_mind_not)
-        self._threads.start(self._reader.close).add_done_callback(_mind_not)
+        try:
+            self._threads.start(self._reader.close).add_done_callback(_mind_not)
+        except RuntimeError:
+            # The store was closed before its last transfer.
+            self._reader.close()
 
     def _read(self) -> bytes:
         with self._translated():

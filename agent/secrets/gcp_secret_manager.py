@@ -36,9 +36,11 @@ from agent.http_session import (
 )
 from agent.secrets.base import SecretValue
 from agent.secrets.fields import text_fields
+from agent.threads import Threads
 
 DEFAULT_ENDPOINT = "https://secretmanager.googleapis.com"
 
+_THREADS = 4
 _TRIES = 3
 _ANSWER_SECONDS = 15.0
 _DEADLINE = 30.0
@@ -77,6 +79,7 @@ class GcpSecretManagerStore:
         self._prefix = prefix
         self._making = threading.Lock()
         self._client: tuple[GcpCredentials, _Client] | None = None
+        self._threads = Threads("gcp-secrets", size=_THREADS)
 
     async def read(self, path: str, version: str | None = None) -> SecretValue:
         name = self._prefix + path
@@ -115,6 +118,7 @@ class GcpSecretManagerStore:
         kept, self._client = self._client, None
         if kept is not None:
             kept[1].close()
+        self._threads.close()
 
     async def _probed(self) -> bool:
         """Say whether a secret that nobody has may be read: rights may be given for single ones.
@@ -148,7 +152,7 @@ class GcpSecretManagerStore:
     async def _in_thread(self, credentials: GcpCredentials, name: str) -> str:
         try:
             async with asyncio.timeout(_DEADLINE):
-                return await asyncio.to_thread(lambda: self._client_for(credentials).text(name))
+                return await self._threads.run(lambda: self._client_for(credentials).text(name))
         except TimeoutError:
             raise StoreUnavailable(detail=f"no answer within {_DEADLINE:.0f} s") from None
 

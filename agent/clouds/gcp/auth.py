@@ -9,8 +9,9 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from agent.clouds.gcp.token import Token
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.http_session import CONNECT_SECONDS, HttpSession, RequestException, Response
 from agent.secret import Secret
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -47,6 +49,7 @@ class Google:
     ca_file: Path | None = None
     sts_url: str = STS_URL
     tokeninfo_url: str = TOKENINFO_URL
+    threads: Threads = field(default_factory=lambda: Threads("google", size=4), compare=False)
 
     async def token(self, make: Make) -> Token:
         """Return a token that the credentials of *make* are given now.
@@ -110,7 +113,7 @@ class Google:
     async def _with_session(self, work: Callable[[HttpSession], T]) -> T:
         try:
             async with asyncio.timeout(DEADLINE):
-                return await asyncio.to_thread(self._called, work)
+                return await self.threads.run(partial(self._called, work))
         except TimeoutError:
             detail = f"Google did not answer within {DEADLINE:.0f} s"
             raise StoreUnavailable(detail=detail) from None
