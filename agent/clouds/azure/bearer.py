@@ -51,11 +51,14 @@ class Delegated:
         bearer = await self._bearer.issue()
         try:
             sas = await self._accounts.delegated_sas(bearer, self._container)
-        except (AccessDenied, NotFound, StoreUnavailable) as refusal:
+        except AccessDenied as refusal:
             raise CredentialUnavailable(
                 detail=f"no key to narrow the token with, {refusal.detail}: give the identity the "
                 "role Storage Blob Delegator on the account, or set narrow: false"
             ) from None
+        except (NotFound, StoreUnavailable) as failure:
+            detail = f"no key to narrow the token with: {failure.detail}"
+            raise CredentialUnavailable(detail=detail) from None
         register_sas(self._secrets, sas)
         return with_sas(replace(bearer, token=None), sas)
 

@@ -34,6 +34,7 @@ _PUBLIC = "https://login.microsoftonline.com"
 # Microsoft knows these and vouches for them; others are asked nothing about themselves.
 _KNOWN = {_PUBLIC, "https://login.microsoftonline.us", "https://login.chinacloudapi.cn"}
 _CODE = re.compile(r"AADSTS\d+")
+_NOBODY = "no identity of Azure is at hand: look at the method, and at what the host offers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +190,8 @@ def _translated() -> Iterator[None]:
     logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
     try:
         yield
-    except CredentialUnavailableError as error:
-        detail = f"this host offers no identity of Azure: {_known_words(error)}"
-        raise CredentialUnavailable(detail=detail) from None
+    except CredentialUnavailableError:
+        raise CredentialUnavailable(detail=_NOBODY) from None
     except ClientAuthenticationError as error:
         raise _refusal(error) from None
     except AzureError as error:
@@ -210,9 +210,7 @@ def _refusal(error: "ClientAuthenticationError") -> AccessDenied | CredentialUna
     if error.__cause__ is not None:
         cause = type(error.__cause__).__name__
         return CredentialUnavailable(detail=f"Microsoft Entra did not answer: {cause}")
-    return AccessDenied(detail=f"Microsoft Entra refused: {_known_words(error)}")
-
-
-def _known_words(error: Exception) -> str:
     code = _CODE.search(str(error))
-    return code[0] if code else type(error).__name__
+    if code is None and status is None:
+        return CredentialUnavailable(detail=_NOBODY)
+    return AccessDenied(detail=f"Microsoft Entra refused: {code[0] if code else status}")

@@ -69,13 +69,23 @@ class TestNarrowing:
         with pytest.raises(AccessDenied):
             await use(credentials)
 
-    async def test_that_fails_leaves_nothing_and_says_what_to_do(self, lab):
+    async def test_that_is_refused_leaves_nothing_and_says_what_to_do(
+        self, lab, certificate_authority
+    ):
         """An identity that may read, but not delegate."""
         refused = Answer(403, b"", {"x-ms-error-code": "AuthorizationPermissionMismatch"})
-        with served(lambda _: refused, authority=None) as url:
-            connector = lab.connect("access-token", endpoint_url=url)
-            # Tokens go by TLS only, which the SDK sees to.
-            assert "narrow: false" in await refusal(connector)
+        with served(lambda _: refused, authority=certificate_authority) as url:
+            detail = await refusal(lab.connect("access-token", endpoint_url=url))
+
+        assert "403 AuthorizationPermissionMismatch: give the identity the role" in detail
+        assert detail.endswith("or set narrow: false")
+
+    async def test_sends_no_token_without_tls(self, lab):
+        asked = []
+        with served(asked.append, authority=None) as url:
+            assert await refusal(lab.connect("access-token", endpoint_url=url))
+
+        assert [] == asked
 
     async def test_can_be_left_out(self, lab):
         credentials = await lab.connect("service-principal as it is").credentials()
@@ -177,6 +187,13 @@ class TestRefusals:
         detail = await refusal(lab.connect("service-principal", ca_file=None))
 
         assert "did not answer" in detail
+
+    @pytest.mark.parametrize("kind", ["implicit by managed identity", "managed-identity"])
+    async def test_of_a_host_without_an_identity(self, lab, kind):
+        connector = lab.connect(kind)
+        lab.give("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{closed_port()}")
+
+        assert (await refusal(connector)).startswith("no identity of Azure is at hand")
 
     async def test_of_a_missing_assertion(self, lab):
         lab.assertion.unlink()
@@ -286,6 +303,10 @@ class TestAccounts:
     def test_that_no_lake_has_is_refused(self, lab, uri):
         with pytest.raises(UsageError, match="container@account"):
             lab.connect("account-key", readable=[ArtifactUri.parse(uri)])
+
+    def test_without_tls_is_refused(self, lab):
+        with pytest.raises(ValueError, match="endpoint_url: use https://"):
+            lab.connect("account-key", endpoint_url="http://acme.example")
 
     def test_of_a_resource_elsewhere_is_refused(self, lab):
         with pytest.raises(UsageError, match="is not within it"):
