@@ -7,7 +7,8 @@ import pytest
 from demo.world import AGENT, World
 from tests.faults.worlds import AgentLog, Narration, done, got, readiness, submit
 
-PLANE_OPTIONS = ("--heartbeat", "500ms")
+# What faults do to uploads is in `test_cuts`; here the link carries all of it.
+PLANE_OPTIONS = ("--heartbeat", "500ms", "--no-upload")
 LARGE = 16 * 1024 * 1024
 SMALL_JOBS = 15
 FAULTS = {
