@@ -6,7 +6,7 @@ What is asked and what answers mean is not known here.
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.artifacts.asking import TRIES, ask
@@ -81,7 +81,7 @@ class HttpClient:
     ) -> T:
         """Return what *request* returns, which blocks.
 
-        *unwanted* gets that when the caller was cancelled before.
+        *unwanted* gets that when the caller was cancelled before; it has to be idempotent.
 
         Raises:
             AccessDenied, CredentialUnavailable, StoreUnavailable: As `asking.ask` says. Besides,
@@ -89,10 +89,20 @@ class HttpClient:
         """
 
         async def once(credentials: HttpCredentials) -> T:
-            answer = self.threads.start(partial(self._answer, request, credentials))
+            given_up = Event()
+
+            def answered() -> T:
+                answer = self._answer(request, credentials)
+                # The loop may be gone before it hears of an answer that nobody waits for.
+                if unwanted is not None and given_up.is_set():
+                    unwanted(answer)
+                return answer
+
+            answer = self.threads.start(answered)
             try:
                 return await asyncio.shield(answer)
             except asyncio.CancelledError:
+                given_up.set()
                 answer.add_done_callback(partial(_give_up, unwanted))
                 raise
 

@@ -137,7 +137,7 @@ def _proxied(root: Root, rest: str, path: tuple[str, ...]) -> Proxied:
     segments = (*rest.strip("/").split("/"), *path)
     if rest.startswith("//") or not {"", ".", ".."}.isdisjoint(segments):
         raise Unsupported("the artifacts are not in the tracking server's own store")
-    if not is_literal("/".join(path)):
+    if not (is_literal("/".join(path)) and is_literal("/".join((root.at, *path)))):
         raise Unsupported("MLflow would take this path for another one")
     return Proxied(root, path)
 

@@ -28,7 +28,7 @@ async def answering(
         return _copy(answer) if isinstance(answer, web.Response) else await answer(request)
 
     async with http_service(heard) as url:
-        root = ArtifactUri.parse(f"{url}/root")
+        root = ArtifactUri.parse(f"{url}/store")
         login = HttpLogin("none", NoLogin()) if anonymous else GivenConnector(GOOD)
         store = HttpArtifactStore("trial", root, login, block_bytes=lambda: BLOCK)
         yield store, below(root, "x"), requests

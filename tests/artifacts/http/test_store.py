@@ -122,6 +122,28 @@ class TestBrokenTransfers:
                     [block async for block in blocks]
             await store.close()
 
+    async def test_an_answer_that_comes_after_its_caller_has_left_is_closed(self) -> None:
+        asked, left = asyncio.Event(), asyncio.Event()
+
+        async def late(request: web.BaseRequest) -> web.StreamResponse:
+            asked.set()
+            await left.wait()
+            response = web.StreamResponse(headers={"Content-Length": str(len(DATA))})
+            await response.prepare(request)
+            await until(lambda: request.transport is None, message="the client's leaving")
+            closed.set()
+            return response
+
+        closed = asyncio.Event()
+        async with answering(late) as (store, uri, _), asyncio.timeout(8):
+            reading = asyncio.create_task(read(store, uri))
+            await asked.wait()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            left.set()
+            await closed.wait()
+
     async def test_a_credential_that_ends_in_the_middle_is_renewed(self) -> None:
         newer = HttpCredentials(Secret("Bearer the-next-one"))
         given = []
@@ -142,7 +164,7 @@ class TestBrokenTransfers:
             return response
 
         async with http_service(expiring) as url:
-            root = ArtifactUri.parse(f"{url}/root")
+            root = ArtifactUri.parse(f"{url}/store")
             connector = GivenConnector(GOOD, newer)
             store = HttpArtifactStore("trial", root, connector, block_bytes=lambda: BLOCK)
             assert DATA == await read(store, below(root, "x"))
