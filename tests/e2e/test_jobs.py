@@ -62,7 +62,7 @@ def test_an_empty_artifact_is_an_artifact(world):
         ({"uri": f"{ROOT}/a", "endpoint": "http://x"}, "refused", "bad_parameters"),
         ({"uri": f"{ROOT}/a", "range": [5, 1]}, "refused", "bad_parameters"),
         ({"mlflow_run": "r", "path": "p"}, "refused", "unsupported"),
-        ({}, "refused", "unsupported"),
+        ({}, "refused", "bad_parameters"),
     ],
     ids=lambda value: str(value)[:40],
 )

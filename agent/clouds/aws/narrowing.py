@@ -13,6 +13,15 @@ from agent.clouds.aws.sts import Policy
 _LITERAL = str.maketrans({"*": "${*}", "?": "${?}", "$": "${$}"})
 
 
+# For buckets that are encrypted with a key of the customer's: S3 alone may use it for us.
+_DECRYPT = {
+    "Effect": "Allow",
+    "Action": "kms:Decrypt",
+    "Resource": "*",
+    "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}},
+}
+
+
 def reading_policy(places: Sequence[ArtifactUri], *, partition: str = "aws") -> Policy:
     """Return what reads, lists and locates *places*, buckets or prefixes of them, and no others."""
     buckets: dict[str, list[str]] = {}
@@ -34,6 +43,7 @@ def reading_policy(places: Sequence[ArtifactUri], *, partition: str = "aws") -> 
             *([_allowed(["s3:GetBucketLocation", "s3:ListBucket"], whole)] if whole else []),
             *([_allowed(["s3:GetBucketLocation"], list(partly))] if partly else []),
             *(_listing(bucket, prefixes) for bucket, prefixes in partly.items()),
+            _DECRYPT,
         ],
     }
 

@@ -36,12 +36,18 @@ def test_a_prefix():
                 "Resource": ["arn:aws:s3:::acme"],
                 "Condition": {"StringLike": {"s3:prefix": ["zenml/*"]}},
             },
+            {
+                "Effect": "Allow",
+                "Action": "kms:Decrypt",
+                "Resource": "*",
+                "Condition": {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}},
+            },
         ],
     } == _policy("s3://acme/zenml")
 
 
 def test_a_bucket_is_listed_without_a_condition():
-    objects, bucket = _policy("s3://acme")["Statement"]
+    objects, bucket, _ = _policy("s3://acme")["Statement"]
 
     assert ["arn:aws:s3:::acme/*"] == objects["Resource"]
     assert {
@@ -52,7 +58,7 @@ def test_a_bucket_is_listed_without_a_condition():
 
 
 def test_a_bucket_beside_a_prefix_of_another():
-    _, whole, located, listing = _policy("s3://acme", "s3://other/zenml")["Statement"]
+    _, whole, located, listing, _ = _policy("s3://acme", "s3://other/zenml")["Statement"]
 
     assert ["arn:aws:s3:::acme"] == whole["Resource"]
     assert ["arn:aws:s3:::other"] == located["Resource"] == listing["Resource"]
@@ -60,7 +66,7 @@ def test_a_bucket_beside_a_prefix_of_another():
 
 
 def test_prefixes_of_one_bucket_do_not_open_another():
-    objects, located, *listings = _policy("s3://a/x", "s3://a/y", "s3://b/z")["Statement"]
+    objects, located, *listings, _ = _policy("s3://a/x", "s3://a/y", "s3://b/z")["Statement"]
 
     assert [
         f"arn:aws:s3:::{place}" for place in ("a/x", "a/x/*", "a/y", "a/y/*", "b/z", "b/z/*")
