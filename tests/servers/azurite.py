@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from agent.secret import Secret
 from tests.servers.processes import Server, accepts, free_port, spawn
 from tests.servers.tls import CertificateAuthority
@@ -68,7 +70,7 @@ def start_azurite(directory: Path, authority: CertificateAuthority) -> Azurite:
     port = free_port()
     server = spawn(
         [
-            *_azurite(), "--skipApiVersionCheck", "--disableTelemetry", "--disableProductStyleUrl",
+            *_program(), "--skipApiVersionCheck", "--disableTelemetry", "--disableProductStyleUrl",
             "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--silent",
             "--oauth", "basic", "--cert", cert_file, "--key", key_file,
         ],
@@ -82,6 +84,16 @@ def start_azurite(directory: Path, authority: CertificateAuthority) -> Azurite:
         with azurite.client(container) as client:
             client.create_container()
     return azurite
+
+
+def _program() -> Sequence[str | Path]:
+    """Return the start of its command line; where it can't be had, skip, or fail under CI=true."""
+    try:
+        return _azurite()
+    except AssertionError as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"azurite is not installed: {missing}")
 
 
 def _azurite() -> Sequence[str | Path]:
