@@ -49,7 +49,7 @@ class AwsLogin(Part):
     """For `iam-role` and `web-identity`."""
     web_identity_token_file: Path | None = None
     """For `web-identity`; read at every login."""
-    session_name: Annotated[str, Field(pattern=r"^[\w+=,.@-]{2,32}$")] = "cloud-agent"
+    session_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@-]{2,32}$")] = "cloud-agent"
     """What the session is called in AWS's own logs."""
     external_id: str | None = None
     """What the role's trust policy may ask for."""

@@ -31,7 +31,7 @@ class FetchArtifact(Parameters):
 
     uri: Annotated[str, Field(max_length=MAX_URI_CHARACTERS)] | None = None
     zenml_artifact_version: Annotated[str, Field(pattern=_UUID)] | None = None
-    mlflow_run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]{0,63}$")] | None = None
+    mlflow_run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
     path: Annotated[str, Field(min_length=1, max_length=MAX_URI_CHARACTERS)] | None = None
     range: Annotated[list[Position], Field(min_length=2, max_length=2)] | None = None
     max_bytes: Annotated[int, Field(gt=0, lt=2**63)] | None = None
