@@ -32,6 +32,8 @@ class Key:
 ADMIN = Key("TESTADMIN", Secret("admin-of-the-test-store"))
 READER = Key("TESTREADER", Secret("reader-of-one-test-bucket"))
 """Reads and lists `BUCKET` only."""
+LISTER = Key("TESTLISTER", Secret("lister-of-one-test-bucket"))
+"""Lists `BUCKET`, and reads nothing."""
 
 
 class SeaweedFS:
@@ -132,7 +134,8 @@ def _identities() -> dict[str, object]:
     reads = [f"Read:{BUCKET}", f"List:{BUCKET}"]
     # A federation token has those of the user's rights that a policy gives, not the actions.
     admin = {**identity("admin", ADMIN, ["Admin"]), "policyNames": ["Everything"]}
-    return {"identities": [admin, identity("reader", READER, reads)]}
+    reader = identity("reader", READER, reads)
+    return {"identities": [admin, reader, identity("lister", LISTER, [f"List:{BUCKET}"])]}
 
 
 def _roles(provider: Mapping[str, str] | None, session: str) -> dict[str, object]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.base import Entry, Page
 from agent.artifacts.paging import Position, child
+from agent.artifacts.s3.errors import translated
+from agent.errors import JobError
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -95,3 +97,16 @@ async def next_keys(client: "S3Store", prefix: str, start: str | None) -> "Seque
     async for metas in stream:
         return metas
     return ()
+
+
+async def lacks(client: "S3Store", prefix: str, key: str) -> bool:
+    """Say whether *key* is certainly missing below *prefix*; False also where we may not list."""
+    last = ord(key[-1]) - 1
+    # Halves of surrogate pairs are no characters: before U+E000 comes U+D7FF.
+    before = key[:-1] + chr(0xD7FF if last == 0xDFFF else last) + _LAST
+    try:
+        with translated():
+            metas = await next_keys(client, prefix, before)
+    except JobError:
+        return False
+    return not metas or metas[0]["path"] != key

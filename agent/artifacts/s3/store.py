@@ -17,12 +17,12 @@ from agent.artifacts.resuming import ResumingArtifact
 from agent.artifacts.s3.checksums import LEAST_BYTES, StoredChecksums
 from agent.artifacts.s3.client import make_client
 from agent.artifacts.s3.errors import translated
-from agent.artifacts.s3.listing import next_keys, read_level
+from agent.artifacts.s3.listing import lacks, next_keys, read_level
 from agent.artifacts.s3.source import S3Source, options
 from agent.artifacts.verifying import VerifiedArtifact
 from agent.connectors.base import Connector
 from agent.credentials import AwsCredentials
-from agent.errors import BadParameters, Changed, NotFound
+from agent.errors import AccessDenied, BadParameters, Changed, NotFound
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -125,7 +125,14 @@ class S3ArtifactStore:
             import obstore
 
             client = self._client_for(credentials)
-            result = await obstore.get_async(client, key, options=wanted)
+            try:
+                with translated():
+                    result = await obstore.get_async(client, key, options=wanted)
+            except AccessDenied:
+                # Amazon says 403, not 404, of a missing key to who may list a part of the bucket.
+                if await lacks(client, self._root.key, key):
+                    raise NotFound from None
+                raise
             return S3Source(result, credentials, block_bytes=self._block_bytes())
 
         return await self._ask(get, tries=tries)

@@ -14,7 +14,7 @@ _LITERAL = str.maketrans({"*": "${*}", "?": "${?}", "$": "${$}"})
 
 
 # For buckets that are encrypted with a key of the customer's: S3 alone may use it for us.
-_DECRYPT = {
+_DECRYPT: dict[str, Any] = {
     "Effect": "Allow",
     "Action": "kms:Decrypt",
     "Resource": "*",

@@ -23,6 +23,7 @@ from tests.servers.processes import free_port
 from tests.servers.seaweedfs import (
     ADMIN,
     BUCKET,
+    LISTER,
     OTHER_BUCKET,
     READER,
     REGION,
@@ -78,6 +79,21 @@ class TestCredentials:
 
         assert await read(store, uri) == b"data"
         assert [wrong] == connector.invalidated
+
+    async def test_what_is_missing_is_not_found_though_s3_says_denied(
+        self, place: S3Place, seaweedfs: SeaweedFS
+    ) -> None:
+        """As it does to who may list, and may not read, what is not there."""
+        there = place.put("x", b"data")
+        connector = GivenConnector(aws_credentials(seaweedfs.endpoint_url, LISTER))
+        store = S3ArtifactStore("trial", place.root, connector, block_bytes=lambda: BLOCK)
+
+        for name in ("w", "x0", "xx", "\ue000", "x/y"):
+            with pytest.raises(NotFound):
+                await read(store, below(place.root, name))
+        assert [] == connector.invalidated
+        with pytest.raises(AccessDenied):
+            await read(store, there)
 
     async def test_refused_twice_is_denied(self, place: S3Place, seaweedfs: SeaweedFS) -> None:
         uri = place.put("x", b"data")
