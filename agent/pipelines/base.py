@@ -30,12 +30,16 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One run, as its runner knows it. An *exit_code* of -N means that signal N ended it."""
+    """One run, as its runner knows it. An *exit_code* of -N means that signal N ended it.
+
+    *reason* says, for all to read, what it waits for or why it ended so, where that is known.
+    """
 
     run: str
     pipeline: str
     state: RunState
     exit_code: int | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

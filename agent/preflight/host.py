@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.config.origins import Key, dotted
 from agent.config.parts import Part
+from agent.config.pipelines import ProcessPipeline
 from agent.config.settings import Settings
 from agent.identity import KEY_FILE, Identity, enrolled_at
 from agent.preflight.rows import Row, Status
@@ -110,7 +111,8 @@ def _missing(key: Key, path: Path) -> Row | None:
 
 def _programs(settings: Settings) -> Iterator[tuple[str, str]]:
     for pipeline in settings.pipelines:
-        yield pipeline.name, pipeline.command[0]
+        if isinstance(pipeline, ProcessPipeline):
+            yield pipeline.name, pipeline.command[0]
 
 
 def _no_program(named: tuple[str, str]) -> Row | None:

@@ -1,0 +1,1 @@
+"""Runs pipelines as Jobs of a Kubernetes cluster."""
