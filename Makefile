@@ -40,6 +40,8 @@ lock: $(VENV)/test.installed
 	$(PINNED) pyproject.toml --extra demo --group build -o requirements/demo.txt
 	$(PINNED) pyproject.toml --extra all -o requirements/runtime.txt
 	$(PINNED) --group build -o requirements/build.txt
+	for server in requirements/servers/*.in; do \
+		$(COMPILE) --upgrade $$server -o $${server%.in}.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info benchmarks/results .cache .mypy_cache .ruff_cache .pytest_cache

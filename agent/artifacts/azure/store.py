@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.asking import TRIES, ask
-from agent.artifacts.azure.content import CheckedArtifact, require_digest
+from agent.artifacts.azure.content import require_digest
 from agent.artifacts.azure.listing import Level, Markers, is_folder
 from agent.artifacts.azure.pieces import Piece, PieceSource
-from agent.artifacts.base import BEHIND_THE_END, BlockBytes, ByteRange, Page
+from agent.artifacts.base import BEHIND_THE_END, Artifact, BlockBytes, ByteRange, Page
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.resuming import ResumingArtifact
+from agent.artifacts.verifying import Checksum, VerifiedArtifact, known
 from agent.clouds.azure.blob_service import service_client, session_with
 from agent.clouds.azure.errors import translated
 from agent.clouds.azure.places import account_of
@@ -66,7 +67,7 @@ class AzureArtifactStore:
     @asynccontextmanager
     async def open(
         self, uri: ArtifactUri, *, span: ByteRange | None = None, etag: str | None = None
-    ) -> AsyncIterator[CheckedArtifact]:
+    ) -> AsyncIterator[Artifact]:
         self._require_below_root(uri)
         if not uri.key:
             raise NotFound
@@ -74,7 +75,8 @@ class AzureArtifactStore:
         begin = partial(self._begin, uri.key)
         resuming = ResumingArtifact(source, begin, span, store_type=self.type)
         try:
-            yield CheckedArtifact(resuming, source.md5 if span is None else None)
+            kept = Checksum("md5", source.md5) if span is None and source.md5 else None
+            yield VerifiedArtifact(resuming, known(kept))
         finally:
             await resuming.close()
 

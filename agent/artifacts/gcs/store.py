@@ -18,7 +18,7 @@ from agent.artifacts.gcs.errors import translated
 from agent.artifacts.gcs.listing import read_level
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.resuming import ResumingArtifact
-from agent.artifacts.verifying import Checksum, VerifiedArtifact
+from agent.artifacts.verifying import VerifiedArtifact, known
 from agent.connectors.base import Connector
 from agent.credentials import GcpCredentials
 from agent.errors import BadParameters, Changed, NotFound
@@ -66,7 +66,7 @@ class GcsArtifactStore:
         artifact = self._artifact(uri.key, span, body)
         try:
             if span is None or span == ByteRange(0):
-                yield VerifiedArtifact(artifact, _known(body.checksum))
+                yield VerifiedArtifact(artifact, known(body.checksum))
             else:
                 yield artifact
         finally:
@@ -158,12 +158,6 @@ class GcsArtifactStore:
     def _require_below_root(self, uri: ArtifactUri) -> None:
         if not uri.within(self._root):
             raise NotFound
-
-
-def _known(checksum: Checksum | None) -> "asyncio.Future[Checksum | None]":
-    known = asyncio.get_running_loop().create_future()
-    known.set_result(checksum)
-    return known
 
 
 def _close_unread(answering: "asyncio.Future[Any]") -> None:

@@ -27,6 +27,7 @@ from agent.errors import (
     CredentialUnavailable,
     NotFound,
     StoreUnavailable,
+    Truncated,
     Unsupported,
 )
 from agent.secret import Secret
@@ -255,16 +256,13 @@ class TestContent:
 
         assert BIG == await read(place.store, uri)
 
-    async def test_with_another_digest_is_not_read_to_its_end(self, place: AzurePlace) -> None:
+    async def test_with_another_digest_does_not_end_well(self, place: AzurePlace) -> None:
         uri = _put_with_digest(place, bytes(16))
 
-        async with place.store.open(uri) as artifact:
-            came = bytearray()
-            with pytest.raises(Changed) as failure:
-                await _drained(artifact.blocks(), came)
+        with pytest.raises(Truncated, match="not those that were stored") as failure:
+            await read(place.store, uri)
 
-        assert "MD5" in str(failure.value.detail)
-        assert len(came) < len(BIG)
+        assert "another md5" in str(failure.value.detail)
 
     async def test_piece_that_came_otherwise_than_it_was_sent_is_asked_for_again(
         self, place: AzurePlace
