@@ -3,6 +3,7 @@
 The answers are those of STS on the wire. Signatures are not checked, the key id is.
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +34,22 @@ class StsDouble:
         self.gate.wait(10)
         if self.failure is not None:
             return self.failure[0], _error(self.failure[1])
+        if form["Action"] == "GetCallerIdentity":
+            return self._caller(authorization)
         proven = self.unsigned and not authorization
         if not proven and f"Credential={self.key_id}/" not in authorization:
             return 403, _error("InvalidClientTokenId")
         return 200, self._issued(form["Action"])
+
+    def _caller(self, authorization: str) -> tuple[int, str]:
+        """Name whoever has a key that was issued here."""
+        issued = re.search(r"Credential=ISSUED(\d+)/", authorization)
+        if issued is None:
+            return 403, _error("InvalidClientTokenId")
+        arn = f"<Arn>arn:aws:sts::123456789012:federated-user/number-{issued[1]}</Arn>"
+        result = f"<GetCallerIdentityResult>{arn}</GetCallerIdentityResult>"
+        tag = "GetCallerIdentityResponse"
+        return 200, f'<{tag} xmlns="{_NAMESPACE}">{result}</{tag}>'
 
     def _issued(self, action: str) -> str:
         number = len(self.requests)
