@@ -1,4 +1,4 @@
-"""Bars 1 and 3: one large object, over every path in turn, and what the agent's CPU does for it."""
+"""Bars 1 to 3: one large object, over every path in turn, and what the agent's CPU does for it."""
 
 import hashlib
 import time
@@ -11,6 +11,7 @@ from benchmarks.stage import MIB, BenchWorld
 
 HASHED_BYTES = 512 * MIB
 AGENT, KEPT, TLS = "agent, relayed", "agent, kept", "agent, relayed over TLS"
+UPLOAD, UPLOAD_TLS = "agent, uploaded", "agent, uploaded over TLS"
 
 
 @dataclass

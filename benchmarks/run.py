@@ -121,7 +121,7 @@ class Paths:
 
 @contextmanager
 def _beside_peers(here: Stage, world: BenchWorld) -> Iterator[Paths]:
-    """Start the peers, and a second world with TLS."""
+    """Start the peers, and worlds that upload and that have TLS."""
     ways = [large.Path("direct", here.direct("large.bin"))]
     small_ones = {"direct": here.direct("small.bin"), "agent": world.fetch("small.bin")}
     with ExitStack() as running:
@@ -131,9 +131,14 @@ def _beside_peers(here: Stage, world: BenchWorld) -> Iterator[Paths]:
                 small_ones[peer.name] = peer.download("small.bin")
         secure = running.enter_context(started(BenchWorld(here, "secure")))
         secure.secure()
+        uploading = running.enter_context(started(BenchWorld(here, "uploading", upload=True)))
+        safely = running.enter_context(started(BenchWorld(here, "safely", upload=True)))
+        safely.secure()
         ways += [
             large.Path(large.AGENT, world.fetch("large.bin"), world.agent_pid),
+            large.Path(large.UPLOAD, uploading.fetch("large.bin"), uploading.agent_pid),
             large.Path(large.TLS, secure.fetch("large.bin"), secure.agent_pid),
+            large.Path(large.UPLOAD_TLS, safely.fetch("large.bin"), safely.agent_pid),
             # Last, because the disk is busy for a while after it.
             large.Path(large.KEPT, None, world.agent_pid, world),
         ]

@@ -41,14 +41,20 @@ class Stage:
 
 
 class BenchWorld(World):
-    """A world whose objects lie in the stage's origin, and whose frames nobody records."""
+    """A world whose objects lie in the stage's origin, and whose frames nobody records.
 
-    def __init__(self, stage: Stage, name: str, *, probe_url: str | None = None) -> None:
+    With *upload* large content goes by HTTP, else all of it goes over the link.
+    """
+
+    def __init__(
+        self, stage: Stage, name: str, *, probe_url: str | None = None, upload: bool = False
+    ) -> None:
         directory = stage.directory / name
         directory.mkdir()
         super().__init__(directory, record_frames=False, agent_python=stage.agent_python)
         self.stage = stage
         self.probe_url = probe_url
+        self.upload = upload
         self.ca_file: Path | None = None
 
     @property
@@ -70,6 +76,8 @@ class BenchWorld(World):
     def config(self) -> dict[str, Any]:
         """Return the agent's configuration, with the origin as its S3 store."""
         config = super().config()
+        if not self.upload:
+            config["control_plane"]["upload_from"] = None
         s3 = config["connectors"]["ml-s3"]
         s3["endpoint_url"] = self.stage.origin.url
         if self.probe_url is not None:
@@ -93,6 +101,7 @@ class BenchWorld(World):
             control_plane={
                 "url": f"wss://127.0.0.1:{self.port}/agent/v1/connect",
                 "ca_file": str(authority.ca_file),
+                "upload_from": "8MiB" if self.upload else None,
             },
         )
         self.ca_file = authority.ca_file

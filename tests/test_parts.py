@@ -1,6 +1,8 @@
 """What the configuration's memory allows each of many jobs."""
 
-from agent.parts import MAX_BLOCK, MIN_BLOCK, PartsOfNow, Readers
+import pytest
+
+from agent.parts import MAX_BLOCK, MAX_SEGMENT, MIN_BLOCK, MIN_SEGMENT, PartsOfNow, Readers
 
 MIB = 1024 * 1024
 
@@ -17,6 +19,15 @@ def test_many_jobs_share_the_memory():
 
     assert MIN_BLOCK <= min(blocks) < max(blocks) == MAX_BLOCK
     assert 4 * sum(blocks) <= 2 * readers.memory
+
+
+@pytest.mark.parametrize("jobs", [1, 4, 16, 64])
+def test_uploads_that_run_share_half_of_the_memory(jobs):
+    """Each keeps two segments; a segment is measured when it begins, so others make room."""
+    segment = Readers(64 * MIB, count=jobs).segment_bytes()
+
+    assert MIN_SEGMENT <= segment <= MAX_SEGMENT
+    assert jobs * 2 * segment <= 32 * MIB
 
 
 class Closing:

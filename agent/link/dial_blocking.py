@@ -7,7 +7,6 @@ from websockets.exceptions import InvalidHandshake, InvalidProxy
 from websockets.proxy import get_proxy, parse_proxy
 from websockets.uri import WebSocketURI, parse_uri
 
-from agent.link.connection import UNSENT_BYTES
 from agent.link.dial import OPEN_TIMEOUT, Endpoint, explained, tls_context
 
 
@@ -25,9 +24,6 @@ def dial_blocking(endpoint: Endpoint, *, version: str) -> Any:
         try:
             sock.settimeout(OPEN_TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                # Or a cancelled upload goes on from the kernel's buffers.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             return sock if tls is None else _encrypted(sock, tls, where.host)
         except BaseException:
             sock.close()
