@@ -5,6 +5,7 @@ What is asked and what answers mean is not known here.
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,16 @@ def why(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{name}: {error.verify_message}"
     return f"{name}: {error.strerror}" if isinstance(error, OSError) and error.strerror else name
+
+
+def cut_off(answer: Response) -> None:
+    """End *answer* at once, also while another thread reads it; idempotent."""
+    raw = answer.raw
+    connection = raw.connection
+    # A read that waits in another thread holds the lock that `close` needs: it must end first.
+    with suppress(AttributeError, RuntimeError, ValueError, OSError):
+        raw.shutdown()
+    answer.close()
+    if connection is not None:
+        # That read may have found the answer closed, and put the connection by for the next.
+        connection.close()

@@ -12,7 +12,7 @@ from agent.artifacts.base import ByteRange
 from agent.artifacts.verifying import Checksum
 from agent.credentials import GcpCredentials
 from agent.errors import Changed, StoreUnavailable
-from agent.http_session import CONNECT_SECONDS, READ_SECONDS, HttpSession, Response
+from agent.http_session import CONNECT_SECONDS, READ_SECONDS, HttpSession, Response, cut_off
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -96,10 +96,7 @@ class Body:
         return data
 
     def close(self) -> None:
-        # A read that waits in another thread holds the lock that `close` needs: it must end first.
-        with suppress(RuntimeError, ValueError, OSError):
-            self._raw.shutdown()
-        self._response.close()
+        cut_off(self._response)
 
 
 def open_body(blob: "Blob", span: ByteRange | None, generation: int | None) -> Body:

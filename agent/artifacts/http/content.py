@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -48,15 +47,9 @@ class Content:
         return data
 
     def close(self) -> None:
-        raw = self._response.raw
-        connection = raw.connection
-        # A read that waits in another thread holds the lock that `close` needs: it must end first.
-        with suppress(AttributeError, RuntimeError, ValueError, OSError):
-            raw.shutdown()
-        self._response.close()
-        if connection is not None:
-            # That read may have found the answer closed, and put the connection by for the next.
-            connection.close()
+        from agent.http_session import cut_off
+
+        cut_off(self._response)
 
     def _raw_read(self, size: int) -> bytes:
         data: bytes = self._response.raw.read(size, decode_content=False)
