@@ -6,7 +6,7 @@ Settings are not read here.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from agent.errors import (
     UsageError,
 )
 from agent.secret import Secret
+from agent.threads import Threads
 
 RESOURCE_MANAGER = "https://management.azure.com"
 _VERSION = "2024-05-01"
@@ -41,6 +42,7 @@ class Service:
 
     url: str
     ca_file: Path | None = None
+    threads: Threads = field(default_factory=lambda: Threads("azure-service", size=2), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ async def _asked(service: Service, path: str, **options: Any) -> dict[str, Any]:
 
     try:
         async with asyncio.timeout(_DEADLINE):
-            return await asyncio.to_thread(ask)
+            return await service.threads.run(ask)
     except (AccessDenied, NotFound, StoreUnavailable) as refusal:
         raise CredentialUnavailable(detail=f"{service.url}: {refusal.detail}") from None
     except TimeoutError:

@@ -24,6 +24,7 @@ from agent.credentials import AzureCredentials
 from agent.errors import AccessDenied, CredentialUnavailable, NotFound, StoreUnavailable
 from agent.secrets.base import SecretValue
 from agent.secrets.fields import text_fields
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from azure.keyvault.secrets import SecretClient
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 _TRIES = 3
 _DEADLINE = 30.0
+_THREADS = 4
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _PROBE = "cloud-agent-check"
 
@@ -57,6 +59,7 @@ class AzureKeyVaultStore:
         self._ca_file = ca_file
         self._verify_resource = verify_resource
         self._making = Lock()
+        self._threads = Threads("key-vault", size=_THREADS)
         self._session: HttpSession | None = None
         self._client: tuple[AzureCredentials, SecretClient] | None = None
 
@@ -96,6 +99,7 @@ class AzureKeyVaultStore:
 
     async def close(self) -> None:
         await self._login.close()
+        self._threads.close()
         self._client = None
         session, self._session = self._session, None
         if session is not None:
@@ -126,7 +130,7 @@ class AzureKeyVaultStore:
 
         try:
             async with asyncio.timeout(_DEADLINE):
-                return await asyncio.to_thread(ask)
+                return await self._threads.run(ask)
         except TimeoutError:
             raise StoreUnavailable(detail=f"no answer within {_DEADLINE:.0f} s") from None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from agent.egress import metadata_allowed
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from agent.http_session import HttpSession
 
 _DEADLINE = 30.0
+_THREADS = 4
 _MORE_TRIES = 2
 _PAUSE = 0.2
 _PUBLIC = "https://login.microsoftonline.com"
@@ -81,6 +84,7 @@ class EntraTokens:
         self._authority = authority
         self._make = make
         self._metadata = metadata
+        self._threads = Threads("entra", size=_THREADS)
 
     async def token(self, scope: str) -> Token:
         try:
@@ -105,7 +109,7 @@ class EntraTokens:
         with metadata_allowed() if self._metadata else nullcontext():
             try:
                 async with asyncio.timeout(_DEADLINE):
-                    token = await asyncio.to_thread(self._request, revealed, scope)
+                    token = await self._threads.run(partial(self._request, revealed, scope))
             except TimeoutError:
                 detail = f"Microsoft Entra did not answer within {_DEADLINE:.0f} s"
                 raise CredentialUnavailable(detail=detail) from None

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.clouds.azure.blob_service import service_client, session_with
@@ -15,6 +16,7 @@ from agent.clouds.azure.errors import translated
 from agent.credentials import AzureCredentials
 from agent.errors import CredentialUnavailable, StoreUnavailable
 from agent.secret import Secret
+from agent.threads import Threads
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DEADLINE = 20.0
+_THREADS = 4
 _LIFE = timedelta(hours=1)
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -33,9 +36,12 @@ class Accounts:
     answer within twenty seconds.
     """
 
+    def __init__(self) -> None:
+        self._threads = Threads("azure-accounts", size=_THREADS)
+
     async def who(self, credentials: AzureCredentials) -> str:
         """Return what kind of account the key of *credentials* opens."""
-        return await _in_thread(credentials, lambda client: _described(client))
+        return await self._asked(credentials, _described)
 
     async def delegated_sas(self, credentials: AzureCredentials, container: str) -> Secret:
         """Return a SAS that lists and reads *container* for the holder of the token, for an hour.
@@ -44,18 +50,19 @@ class Accounts:
         """
         now = datetime.now(UTC)
         ends = min(now + _LIFE, credentials.expires_at or now + _LIFE)
-        return await _in_thread(
+        return await self._asked(
             credentials, lambda client: _delegated(client, container, now - _CLOCKS_DIFFER, ends)
         )
 
-
-async def _in_thread(credentials: AzureCredentials, ask: Callable[["BlobServiceClient"], T]) -> T:
-    try:
-        async with asyncio.timeout(_DEADLINE):
-            return await asyncio.to_thread(_asked, credentials, ask)
-    except TimeoutError:
-        detail = f"the account did not answer within {_DEADLINE:.0f} s"
-        raise StoreUnavailable(detail=detail) from None
+    async def _asked(
+        self, credentials: AzureCredentials, ask: Callable[["BlobServiceClient"], T]
+    ) -> T:
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                return await self._threads.run(partial(_asked, credentials, ask))
+        except TimeoutError:
+            detail = f"the account did not answer within {_DEADLINE:.0f} s"
+            raise StoreUnavailable(detail=detail) from None
 
 
 def _asked(credentials: AzureCredentials, ask: Callable[["BlobServiceClient"], T]) -> T:
