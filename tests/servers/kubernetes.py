@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.doubles.kubernetes.api import KubernetesApi
 from tests.doubles.kubernetes.authentication import ADMIN, Authentication, User
+from tests.doubles.kubernetes.node import Node
 from tests.doubles.kubernetes.server import serving
 from tests.doubles.kubernetes.storage import Storage
 from tests.servers.tls import CertificateAuthority
@@ -41,6 +42,39 @@ class ClusterRefused(Exception):
 
 
 @dataclass
+class Double:
+    """The handles of a double: what goes wrong in clusters, when a test wants it."""
+
+    api: KubernetesApi
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Have the API give no answers, and break off those it is giving."""
+        self.api.close()
+        try:
+            yield
+        finally:
+            self.api.down.clear()
+
+    def break_logs(self) -> None:
+        """End every log that is being read, as when the connection to the kubelet breaks."""
+        self.api.logs.break_off()
+
+    def rotate_logs(self) -> None:
+        """Throw away what pods have written so far."""
+        self.api.logs.rotate()
+
+    def expire_watches(self) -> None:
+        """Have all watches, and whoever goes on from where they were, end in a 410."""
+        self.api.storage.compact()
+
+    @property
+    def log_requests(self) -> list[dict[str, str]]:
+        """The parameters of each log that was asked for and given."""
+        return self.api.logs.requests
+
+
+@dataclass
 class Cluster:
     """What the kubeconfig *path* names, and the requests that tests make there.
 
@@ -52,6 +86,8 @@ class Cluster:
     certificate: tuple[str, str] | None = None
     password: str | None = None
     person: str = PERSON
+    double: "Double | None" = None
+    """What can be done to a double alone; None of a real cluster."""
     _namespaces: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,6 +124,10 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         answer = self.ask("POST", path, {"spec": {"expirationSeconds": 600}})
         return str(answer["status"]["token"])
+
+    def kubeconfig(self, token: str) -> str:
+        """Return one for whoever has *token*."""
+        return _kubeconfig(self.server, self.authority, token)
 
     def put_secret(self, namespace: str, name: str, **values: str | bytes) -> None:
         """Make a Secret, or change what it holds."""
@@ -164,12 +204,13 @@ def double_of_cluster(
     passwords = {(PERSON, PASSWORD): User(PERSON)}
     authentication = Authentication(storage, {ADMIN_TOKEN: ADMIN}, passwords)
     api = KubernetesApi(storage, authentication, self_subject_review=self_subject_review)
-    with serving(api, authority) as server:
+    node = Node(storage, api.controllers, api.logs)
+    with serving(api, authority) as server, closing(api), closing(node):
         path = directory / "kubeconfig"
-        path.write_text(_kubeconfig(server, authority.ca_file))
+        path.write_text(_kubeconfig(server, authority.ca_file.read_text(), ADMIN_TOKEN))
         certificate, key = authority.issue(PERSON)
         pair = certificate.read_text(), key.read_text()
-        yield Cluster(path, certificate=pair, password=PASSWORD)
+        yield Cluster(path, certificate=pair, password=PASSWORD, double=Double(api))
 
 
 def _real_cluster(path: Path) -> Cluster:
@@ -182,16 +223,16 @@ def _real_cluster(path: Path) -> Cluster:
     return cluster
 
 
-def _kubeconfig(server: str, ca_file: Path) -> str:
-    authority = base64.b64encode(ca_file.read_bytes()).decode()
-    cluster = {"server": server, "certificate-authority-data": authority}
+def _kubeconfig(server: str, authority: str, token: str) -> str:
+    pem = base64.b64encode(authority.encode()).decode()
+    cluster = {"server": server, "certificate-authority-data": pem}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "double", "cluster": cluster}],
-        "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
-        "contexts": [{"name": "admin@double", "context": {"cluster": "double", "user": "admin"}}],
-        "current-context": "admin@double",
+        "clusters": [{"name": "it", "cluster": cluster}],
+        "users": [{"name": "user", "user": {"token": token}}],
+        "contexts": [{"name": "user@it", "context": {"cluster": "it", "user": "user"}}],
+        "current-context": "user@it",
     }
     return yaml.safe_dump(document)
 

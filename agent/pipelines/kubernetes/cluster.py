@@ -115,7 +115,7 @@ class Cluster:
         with _translated(LIST_PODS, namespace):
             answer = await self._wire.ask("GET", f"{_core(namespace)}/pods", query=_of(meta))
         pods = [pod for pod in answer.get("items") or () if _is_owned(pod, meta["uid"])]
-        pods.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+        pods.sort(key=_age)
         return pods, str(answer["metadata"].get("resourceVersion", ""))
 
     async def change(self, job: Object, namespace: str, *, since: str, patience: float) -> None:
@@ -250,6 +250,12 @@ def _is_owned(pod: Object, uid: str) -> bool:
     # Without its owner it has been left behind by somebody who deleted the Job so.
     owners = pod["metadata"].get("ownerReferences") or ()
     return any(owner["uid"] == uid for owner in owners)
+
+
+def _age(pod: Object) -> tuple[str, bool, str]:
+    # Of two that were made in one second, the one that goes was the first.
+    meta = pod["metadata"]
+    return meta["creationTimestamp"], "deletionTimestamp" not in meta, meta["name"]
 
 
 def _jobs(namespace: str) -> str:

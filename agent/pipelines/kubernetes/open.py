@@ -11,6 +11,7 @@ from agent.config.pipelines import KubernetesPipeline as Settings
 from agent.connectors.base import Connector
 from agent.credentials import KubernetesCredentials
 from agent.errors import UsageError
+from agent.pipelines.kubernetes.follower import Times
 from agent.pipelines.kubernetes.manifest import Environment, Limits, Manifest
 from agent.pipelines.kubernetes.runner import Hold, KubernetesPipeline, KubernetesRunner
 from agent.pipelines.kubernetes.template import JobTemplate
@@ -26,6 +27,7 @@ def open_kubernetes_runner(
     *,
     connectors: Mapping[str, Connector[Any]],
     secrets: SecretSource | None,
+    times: Times | None = None,
 ) -> KubernetesRunner:
     """Read the templates and build the runner; asks no cluster.
 
@@ -35,7 +37,9 @@ def open_kubernetes_runner(
     """
     clusters = _Clusters(connectors, secrets)
     pipelines = {pipeline.name: _pipeline(pipeline, clusters) for pipeline in settings}
-    return KubernetesRunner(pipelines, directories=directories, hold=hold, on_close=clusters.opened)
+    return KubernetesRunner(
+        pipelines, directories=directories, hold=hold, on_close=clusters.opened, times=times
+    )
 
 
 class _Clusters:

@@ -2,45 +2,57 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.doubles.kubernetes import refusals
+from tests.doubles.kubernetes.controllers import Controllers
 from tests.doubles.kubernetes.refusals import Refusal, Unknown
 from tests.doubles.kubernetes.requests import Asked, Request
 from tests.doubles.kubernetes.resources import Resource
 from tests.doubles.kubernetes.storage import Key, Object, Storage
+from tests.doubles.kubernetes.watches import watch
 
-VERBS = ("get", "list", "create", "update", "patch", "delete")
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
+
+
+class HungUp(Exception):
+    """The server is gone in the middle of an answer."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """*body* is an object that is sent as JSON, or text."""
+    """*body* is an object that is sent as JSON, text, nothing, or comes in pieces."""
 
     status: int
-    body: Mapping[str, Any] | str
+    body: Mapping[str, Any] | str | Iterator[bytes] | None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Objects:
     """Each verb of the API is a method; all take the resource, what is asked, and the request."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, controllers: Controllers) -> None:
         self._storage = storage
+        self._controllers = controllers
         for name in ("default", "kube-system"):
             storage.create(Key("", "namespaces", "", name), _namespace(name))
 
     def get(self, resource: Resource, asked: Asked, _request: Request) -> Answer:
         return Answer(200, self.found(resource, asked))
 
-    def list(self, resource: Resource, asked: Asked, _request: Request) -> Answer:
+    def list(self, resource: Resource, asked: Asked, request: Request) -> Answer:
         found = self._storage.list(resource.group, resource.plural, asked.namespace)
-        items = [_without_kind(one) for one in found if _selected(one, asked.name)]
+        selects = selection(request)
+        items = [_without_kind(one) for one in found if selects(one)]
         about = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
         version = {"resourceVersion": str(self._storage.revision)}
         return Answer(200, {**about, "metadata": version, "items": items})
+
+    def watch(self, resource: Resource, asked: Asked, request: Request) -> Answer:
+        events = watch(self._storage, resource, asked.namespace, selection(request), request.query)
+        return Answer(200, events)
 
     def create(self, resource: Resource, asked: Asked, request: Request) -> Answer:
         if asked.name:
@@ -57,6 +69,8 @@ class Objects:
         key = _key(resource, asked, new["metadata"]["name"])
         if self._storage.get(key) is not None:
             raise refusals.already_exists(resource.group, resource.plural, key.name)
+        if request.query.get("dryRun"):
+            return Answer(201, new)
         created = self._storage.create(key, new)
         if resource.plural == "namespaces":
             self._default_account(key.name)
@@ -92,12 +106,28 @@ class Objects:
             raise _invalid(resource, new, faults)
         return Answer(200, self._storage.replace(_key(resource, asked, asked.name), new))
 
-    def delete(self, resource: Resource, asked: Asked, _request: Request) -> Answer:
+    def delete(self, resource: Resource, asked: Asked, request: Request) -> Answer:
         found = self.found(resource, asked)
-        self._storage.remove(_key(resource, asked, asked.name))
+        key = _key(resource, asked, asked.name)
+        options = _options(request)
+        _require_preconditions(resource, found, options)
+        if options.get("dryRun"):
+            return self._removed(resource, asked, found)
+        if resource.plural == "pods":
+            return Answer(200, self._controllers.delete_pod(key, options.get("gracePeriodSeconds")))
+        policy = options.get("propagationPolicy", resource.default_propagation)
+        if policy not in ("Background", "Foreground", "Orphan"):
+            raise _no_such_policy(policy)
+        if resource.plural == "jobs" and policy != "Background":
+            finalizer = "foregroundDeletion" if policy == "Foreground" else "orphan"
+            return Answer(200, self._controllers.mark(key, found, finalizer))
+        self._storage.remove(key)
         if resource.plural == "namespaces":
             self._storage.remove_all(asked.name)
             found["status"] = {"phase": "Terminating"}
+        return self._removed(resource, asked, found)
+
+    def _removed(self, resource: Resource, asked: Asked, found: Object) -> Answer:
         if resource.delete_returns_object:
             return Answer(200, found)
         details = refusals.about(resource.group, resource.plural, asked.name)
@@ -173,8 +203,61 @@ def _merged(old: Any, patch: Any) -> Any:
     return merged
 
 
-def _selected(one: Object, name: str) -> bool:
-    return name in ("", one["metadata"]["name"])
+def selection(request: Request) -> Callable[[Object], bool]:
+    """Return what tells the objects that the selectors of *request* mean."""
+    labels = [one for one in request.query.get("labelSelector", "").split(",") if one]
+    fields = [one for one in request.query.get("fieldSelector", "").split(",") if one]
+    if any("!=" in one or "=" not in one for one in (*labels, *fields)):
+        raise Unknown("such selectors")
+
+    def selects(one: Object) -> bool:
+        own = one["metadata"].get("labels") or {}
+        return all(own.get(key) == value for key, _, value in map(_parts, labels)) and all(
+            _field(one, key) == value for key, _, value in map(_parts, fields)
+        )
+
+    return selects
+
+
+def _parts(selector: str) -> tuple[str, str, str]:
+    return selector.partition("=")
+
+
+def _field(one: Any, path: str) -> Any:
+    for step in path.split("."):
+        one = (one or {}).get(step)
+    return one
+
+
+def _options(request: Request) -> dict[str, Any]:
+    given = json.loads(request.body) if request.body else {}
+    for name in ("propagationPolicy", "dryRun"):
+        if name in request.query:
+            given[name] = request.query[name]
+    return dict(given)
+
+
+def _require_preconditions(resource: Resource, found: Object, options: Mapping[str, Any]) -> None:
+    meta = found["metadata"]
+    for name, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        wanted = (options.get("preconditions") or {}).get(name)
+        if wanted is not None and wanted != meta[name]:
+            raise refusals.precondition_failed(
+                resource.group,
+                resource.plural,
+                meta["name"],
+                f"{shown} in precondition: {wanted}, {shown} in object meta: {meta[name]}",
+            )
+
+
+def _no_such_policy(policy: str) -> Refusal:
+    cause = refusals.Cause(
+        "FieldValueNotSupported",
+        "propagationPolicy",
+        f'Unsupported value: "{policy}": supported values: "Foreground", "Background", "Orphan", '
+        '"nil"',
+    )
+    return refusals.invalid("meta.k8s.io", "DeleteOptions", "", [cause])
 
 
 def _without_kind(one: Object) -> Object:

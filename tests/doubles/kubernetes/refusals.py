@@ -105,6 +105,14 @@ def conflict(group: str, plural: str, name: str) -> Refusal:
     return Refusal(409, "Conflict", message, about(group, plural, name))
 
 
+def precondition_failed(group: str, plural: str, name: str, why: str) -> Refusal:
+    message = (
+        f'Operation cannot be fulfilled on {_qualified(group, plural)} "{name}": Precondition '
+        f"failed: {why}"
+    )
+    return Refusal(409, "Conflict", message, about(group, plural, name))
+
+
 def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> Refusal:
     texts = [f"{cause.field}: {cause.message}" for cause in causes]
     shown = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from tests.doubles.kubernetes.refusals import Cause
 from tests.doubles.kubernetes.secret_rules import complete_secret, faults_of_secret, kept_of_secret
 from tests.doubles.kubernetes.storage import Object
+from tests.doubles.kubernetes.workload_rules import (
+    complete_job,
+    complete_pod,
+    faults_of_job,
+    kept_of_job,
+)
 
 RBAC = "rbac.authorization.k8s.io"
-_VERBS = ("create", "delete", "get", "list", "patch", "update")
+_VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 Faults = Iterable[Cause]
@@ -17,12 +23,13 @@ Faults = Iterable[Cause]
 
 @dataclass(frozen=True)
 class Subresource:
-    """Something below an object that is created and not stored, as a token."""
+    """Something below an object that is not stored by itself, as a token."""
 
     name: str
     kind: str
-    group: str
-    version: str
+    group: str = ""
+    version: str = ""
+    verbs: Sequence[str] = ("create",)
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Resource:
     subresources: Sequence[Subresource] = ()
     path_like_names: bool = False
     delete_returns_object: bool = False
+    default_propagation: str = "Background"
     complete: Callable[[Object], None] = lambda _: None
     faults: Callable[[Object], Faults] = lambda _: ()
     kept: Callable[[Object, Object], Faults] = lambda _old, _new: ()
@@ -56,10 +64,9 @@ class Resource:
                 "name": f"{self.plural}/{one.name}",
                 "singularName": "",
                 "namespaced": self.namespaced,
-                "group": one.group,
-                "version": one.version,
+                **({"group": one.group, "version": one.version} if one.version else {}),
                 "kind": one.kind,
-                "verbs": ["create"],
+                "verbs": list(one.verbs),
             }
             for one in self.subresources
         ]
@@ -136,6 +143,30 @@ RESOURCES = (
         short_names=["sa"],
         subresources=[Subresource("token", "TokenRequest", "authentication.k8s.io", "v1")],
         delete_returns_object=True,
+    ),
+    Resource(
+        *("", "v1", "pods", "Pod"),
+        short_names=["po"],
+        subresources=[
+            Subresource("log", "Pod", verbs=["get"]),
+            Subresource("binding", "Binding"),
+            Subresource("status", "Pod", verbs=["get", "patch"]),
+        ],
+        delete_returns_object=True,
+        complete=complete_pod,
+    ),
+    Resource(*("", "v1", "events", "Event"), short_names=["ev"]),
+    Resource(
+        *("", "v1", "resourcequotas", "ResourceQuota"),
+        short_names=["quota"],
+        delete_returns_object=True,
+    ),
+    Resource(
+        *("batch", "v1", "jobs", "Job"),
+        default_propagation="Orphan",
+        complete=complete_job,
+        faults=faults_of_job,
+        kept=kept_of_job,
     ),
     _role("roles", "Role", namespaced=True),
     _binding("rolebindings", "RoleBinding", namespaced=True),

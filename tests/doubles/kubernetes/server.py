@@ -3,21 +3,21 @@
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.doubles.kubernetes.objects import Answer
+from tests.doubles.kubernetes.objects import Answer, HungUp
 from tests.doubles.kubernetes.requests import Request
 from tests.servers.tls import CertificateAuthority
 
 
 class Api(Protocol):
-    """Decides on requests."""
+    """Decides on requests; None hangs up, and so do pieces that end in `HungUp`."""
 
-    def answer(self, request: Request) -> Answer: ...
+    def answer(self, request: Request) -> Answer | None: ...
 
 
 @contextmanager
@@ -92,23 +92,44 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
                 body=self.rfile.read(length),
                 certificate_name=_common_name(self.connection),
             )
-            self._send(api.answer(request))
+            answer = api.answer(request)
+            self.close_connection = answer is None
+            if answer is not None:
+                try:
+                    self._send(answer)
+                except HungUp:
+                    self.close_connection = True
 
         do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
         def _send(self, answer: Answer) -> None:
+            if answer.body is not None and not isinstance(answer.body, str | Mapping):
+                self._stream(answer, answer.body)
+                return
             is_text = isinstance(answer.body, str)
             kind = "text/plain; charset=utf-8" if is_text else "application/json"
             text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-            content = text.encode()
+            content = b"" if answer.body is None else text.encode()
             self.send_response(answer.status)
             self.send_header("Content-Type", kind)
             self.send_header("Cache-Control", "no-cache, private")
-            self.send_header("Content-Length", str(len(content)))
+            if answer.body is not None:
+                self.send_header("Content-Length", str(len(content)))
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+
+        def _stream(self, answer: Answer, pieces: Iterator[bytes]) -> None:
+            self.send_response(answer.status)
+            self.send_header("Transfer-Encoding", "chunked")
+            for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for piece in pieces:
+                if piece:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

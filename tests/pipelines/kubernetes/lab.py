@@ -1,0 +1,134 @@
+"""Pipelines of a cluster for tests: in a namespace of their own, run by any number of agents."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.config.connectors import KubernetesConnector
+from agent.config.pipelines import KubernetesPipeline
+from agent.connectors.open import open_connectors
+from agent.pipelines.base import PipelineRunner
+from agent.pipelines.kubernetes.follower import Times
+from agent.pipelines.kubernetes.manifest import job_name
+from agent.pipelines.kubernetes.open import open_kubernetes_runner
+from agent.pipelines.run_directories import RunDirectories
+from agent.pipelines.run_directory import RunDirectory
+from agent.secret import Secret
+from agent.secret_reference import SecretReference
+from agent.secrets.base import Held
+from agent.secrets.open import open_secret_stores
+from agent.secrets.resolver import SecretResolver
+from tests.servers.kubernetes import Cluster
+
+IMAGE = os.environ.get("CLOUD_AGENT_TEST_IMAGE", "docker.io/library/busybox:1.36")
+"""Of a real cluster; the double runs local programs instead."""
+NO_IMAGE = "registry.invalid/nothing:1"
+QUICK = Times(look=1.0, again=0.05, pause=0.05, idle=5.0, unreadable=1.0, retry=0.2)
+
+RIGHTS = [
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "delete"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+]
+"""What the agent's account needs, as the documentation says."""
+
+
+def shell(script: str, *arguments: str, **container: Any) -> dict[str, Any]:
+    """A container that runs a shell script; its arguments are $1, $2, ..."""
+    return {
+        "name": "main",
+        "image": IMAGE,
+        "command": ["/bin/sh", "-c", script, "pipeline"],
+        "args": list(arguments),
+        **container,
+    }
+
+
+def job(container: Mapping[str, Any], **spec: Any) -> dict[str, Any]:
+    """A template with one container."""
+    pod = {"restartPolicy": "Never", "containers": [dict(container)]}
+    template = {"spec": {**pod, **spec.pop("pod", {})}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": template, **spec}}
+
+
+class ClusterLab:
+    """A state directory and a namespace, in which agents may run the pipeline ``it``."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        state_dir: Path,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        rights: Sequence[Mapping[str, Any]] = RIGHTS,
+    ) -> None:
+        self.cluster = cluster
+        self.state_dir = state_dir
+        self.secrets = dict(secrets or {})
+        self.namespace = cluster.namespace()
+        self.released = 0
+        cluster.account(self.namespace, "agent", rights)
+        kubeconfig = state_dir / "kubeconfig"
+        state_dir.mkdir(exist_ok=True)
+        kubeconfig.write_text(cluster.kubeconfig(cluster.token(self.namespace, "agent")))
+        self.connector = KubernetesConnector(
+            type="kubernetes", method="kubeconfig", kubeconfig_file=kubeconfig
+        )
+
+    def runner(
+        self, container: Mapping[str, Any], *, times: Times = QUICK, **settings: Any
+    ) -> PipelineRunner:
+        """A runner of its own, as another agent would have it."""
+        template = settings.pop("template", None) or job(container, **settings.pop("spec", {}))
+        pipeline = KubernetesPipeline(
+            name="it",
+            runner="kubernetes",
+            template=template,
+            connector="cluster",
+            **{"namespace": self.namespace, "stop_grace": 2, **settings},
+        )
+        return open_kubernetes_runner(
+            [pipeline],
+            RunDirectories(self.state_dir / "runs"),
+            self.hold,
+            connectors=open_connectors({"cluster": self.connector}, _no_secrets()),
+            secrets=None,
+            times=times,
+        )
+
+    async def hold(self, references: Sequence[SecretReference], _seconds: float) -> Held:
+        secrets = tuple(Secret(self.secrets[reference.path]) for reference in references)
+
+        def release() -> None:
+            self.released += 1
+
+        return Held(secrets, release)
+
+    def directory(self, run: str = "run") -> RunDirectory:
+        return RunDirectory(self.state_dir / "runs" / run)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return self._items(f"/apis/batch/v1/namespaces/{self.namespace}/jobs")
+
+    def pods(self) -> list[dict[str, Any]]:
+        return self._items(f"/api/v1/namespaces/{self.namespace}/pods")
+
+    def made_secrets(self) -> list[dict[str, Any]]:
+        """The Secrets that the agent made."""
+        made = self._items(f"/api/v1/namespaces/{self.namespace}/secrets")
+        return [one for one in made if one["metadata"]["name"].startswith("run-")]
+
+    def job(self, run: str = "run") -> dict[str, Any]:
+        name = job_name(run)
+        return self.cluster.ask("GET", f"/apis/batch/v1/namespaces/{self.namespace}/jobs/{name}")
+
+    def _items(self, path: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.cluster.ask("GET", path)["items"]
+        return items
+
+
+def _no_secrets() -> SecretResolver:
+    return open_secret_stores({}, on_secret=lambda _: None)
