@@ -8,8 +8,11 @@ import pytest
 
 from agent.errors import BadParameters, NotFound
 from agent.pipelines.base import PipelineRunner, RunState
-from tests.pipelines.lab import Lab, ended, run_to_end, shell, start, whole_log
+from tests.pipelines.kubernetes import lab as clusters
+from tests.pipelines.kubernetes.lab import ClusterLab
+from tests.pipelines.lab import Lab, ended, run_to_end, running, shell, start, whole_log
 from tests.pipelines.supervisors import end_supervisors
+from tests.servers.kubernetes import Cluster
 
 Make = Callable[[], PipelineRunner]
 
@@ -70,7 +73,7 @@ class PipelineRunnerContract:
 
         second = endless()
 
-        assert RunState.RUNNING == (await second.status("run")).state
+        await running(second)
         assert RunState.STOPPED == (await second.stop("run")).state
 
     async def test_the_log_is_live(self, endless: Make):
@@ -166,3 +169,34 @@ class TestProcessRunner(PipelineRunnerContract):
     @pytest.fixture
     def starts(self, tmp_path: Path) -> Callable[[], int]:
         return lambda: len((tmp_path / "starts").read_text().splitlines())
+
+
+class TestKubernetesRunner(PipelineRunnerContract):
+    @pytest.fixture
+    async def lab(self, cluster: Cluster, tmp_path: Path):
+        lab = ClusterLab(cluster, tmp_path / "state")
+        yield lab
+        await lab.close()
+
+    @pytest.fixture
+    def greeter(self, lab: ClusterLab) -> Make:
+        container = clusters.shell('echo "greetings, $1"', "{name}")
+        parameters = {"name": {"type": "string", "maxLength": 9}}
+        return lambda: lab.runner(container, parameters=parameters)
+
+    @pytest.fixture
+    def failure(self, lab: ClusterLab) -> Make:
+        return lambda: lab.runner(clusters.shell("exit 3"))
+
+    @pytest.fixture
+    def endless(self, lab: ClusterLab) -> Make:
+        return lambda: lab.runner(clusters.shell("echo first line; exec sleep 1000"))
+
+    @pytest.fixture
+    def counter(self, lab: ClusterLab) -> Make:
+        return lambda: lab.runner(clusters.shell("exit 0"))
+
+    @pytest.fixture
+    def starts(self, lab: ClusterLab) -> Callable[[], int]:
+        """Each start of a container is a pod of its own."""
+        return lambda: len(lab.pods())

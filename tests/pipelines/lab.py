@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from agent.config.pipelines import ProcessPipeline
-from agent.pipelines.base import PipelineRunner, RunStatus
+from agent.pipelines.base import PipelineRunner, RunState, RunStatus
 from agent.pipelines.open import open_pipeline_runners
 from agent.pipelines.run_directory import RunDirectory
 from agent.pipelines.runners import PipelineRunners
@@ -61,6 +61,16 @@ class Lab:
 
 async def start(runner: PipelineRunner, run: str = "run", **parameters: JsonValue) -> RunStatus:
     return await runner.start(run=run, pipeline="it", parameters=parameters)
+
+
+async def running(runner: PipelineRunner, run: str = "run") -> RunStatus:
+    """Wait until *run* is at work and return its status."""
+
+    async def at_work() -> bool:
+        return (await runner.status(run)).state is RunState.RUNNING
+
+    await until(at_work, message=f"the beginning of {run}")
+    return await runner.status(run)
 
 
 async def ended(runner: PipelineRunner, run: str = "run") -> RunStatus:

@@ -102,13 +102,18 @@ class Wire:
                         _preload_content=False,
                         _request_timeout=timeout,
                     )
-                    async with response:
+                    try:
                         if response.status == 401 and not last:
                             self._login.invalidate(credentials)
                             continue
                         await _require_success(response, credentials.server)
                         yield response
                         return
+                    finally:
+                        # First the connection, at once: a goodbye by TLS would wait for the other
+                        # side, which may be in the middle of a stream.
+                        await client.close()
+                        response.close()
 
 
 async def _require_success(response: Any, server: str) -> None:

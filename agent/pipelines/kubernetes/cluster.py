@@ -165,8 +165,9 @@ class Cluster:
         path = f"{_core(namespace)}/pods/{pod}/log"
         try:
             with _translated(GET_LOG, namespace, other=False):
-                async for piece in self._wire.pieces(path, query=query, idle=idle):
-                    yield piece
+                async with aclosing(self._wire.pieces(path, query=query, idle=idle)) as pieces:
+                    async for piece in pieces:
+                        yield piece
         except Refused as refusal:
             raise Unreadable(f"{refusal.status}: {refusal.message}") from None
 

@@ -35,10 +35,10 @@ def watch(
                 yield _line("ERROR", _expired(version, storage.compacted))
                 return
             fresh = [one for one in storage.changes if one.revision > version]
+            version = storage.revision
             if not fresh:
                 until_bookmark = left - _BOOKMARK_BEFORE_END if bookmarks else left
                 storage.lock.wait(max(0.01, min(left, until_bookmark)))
-            version = storage.revision if not fresh else fresh[-1].revision
         lines = [
             line
             for one in fresh

@@ -70,6 +70,7 @@ class ClusterLab:
         self.secrets = dict(secrets or {})
         self.namespace = cluster.namespace()
         self.released = 0
+        self._runners: list[PipelineRunner] = []
         cluster.account(self.namespace, "agent", rights)
         kubeconfig = state_dir / "kubeconfig"
         state_dir.mkdir(exist_ok=True)
@@ -90,7 +91,7 @@ class ClusterLab:
             connector="cluster",
             **{"namespace": self.namespace, "stop_grace": 2, **settings},
         )
-        return open_kubernetes_runner(
+        runner = open_kubernetes_runner(
             [pipeline],
             RunDirectories(self.state_dir / "runs"),
             self.hold,
@@ -98,6 +99,13 @@ class ClusterLab:
             secrets=None,
             times=times,
         )
+        self._runners.append(runner)
+        return runner
+
+    async def close(self) -> None:
+        """Let all runners go; the cluster removes the namespace with all that is in it."""
+        for runner in self._runners:
+            await runner.close()
 
     async def hold(self, references: Sequence[SecretReference], _seconds: float) -> Held:
         secrets = tuple(Secret(self.secrets[reference.path]) for reference in references)
