@@ -148,7 +148,7 @@ class Follower:
             pod["metadata"]["name"],
             self._asked.namespace,
             container=self._rules.container,
-            since=lines.place.second,
+            since=lines.place.since,
             follow=follow,
             idle=self._times.idle,
         )

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agent.pipelines.base import RunState, RunStatus
-from agent.pipelines.kubernetes.log_lines import Place
+from agent.pipelines.kubernetes.log_lines import Place, Tally
 from agent.pipelines.run_directory import Ending, RunDirectory, private, sync_directory
 
 
@@ -120,8 +120,9 @@ class Record:
         content = self._read("cursor")
         if not content:
             return Cursor()
-        place, done = Place(**content.pop("place")), tuple(content.pop("done"))
-        return Cursor(**content, place=place, done=done)
+        place, done = content.pop("place"), tuple(content.pop("done"))
+        before, now = Tally(**place["before"]), Tally(**place["now"])
+        return Cursor(**content, place=Place(place["latest"], before, now), done=done)
 
     def recover(self) -> Cursor:
         """Cut off what does not count; return where to go on."""

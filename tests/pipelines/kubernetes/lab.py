@@ -47,9 +47,9 @@ def shell(script: str, *arguments: str, **container: Any) -> dict[str, Any]:
     }
 
 
-def job(container: Mapping[str, Any], **spec: Any) -> dict[str, Any]:
+def job(main: Mapping[str, Any], **spec: Any) -> dict[str, Any]:
     """A template with one container."""
-    pod = {"restartPolicy": "Never", "containers": [dict(container)]}
+    pod = {"restartPolicy": "Never", "containers": [dict(main)]}
     template = {"spec": {**pod, **spec.pop("pod", {})}}
     return {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": template, **spec}}
 
