@@ -102,7 +102,12 @@ class LogLines:
                 self._skipped += 1
                 return True
             self.torn = True
-        return self.torn and time <= (before.latest or 0)
+            self.place = Place(before.latest)
+        if self.torn and time <= (before.latest or 0):
+            # It was read, and will be there again the next time, which the others won't.
+            self.place = self.place.after(line, time)
+            return True
+        return False
 
 
 def _nanoseconds(stamp: "re.Match[bytes]") -> int:

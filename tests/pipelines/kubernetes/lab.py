@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from agent.pipelines.base import PipelineRunner
 from agent.pipelines.kubernetes.follower import Times
 from agent.pipelines.kubernetes.manifest import job_name
 from agent.pipelines.kubernetes.open import open_kubernetes_runner
+from agent.pipelines.kubernetes.runner import Hold, KubernetesRunner
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.run_directory import RunDirectory
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
 from agent.secrets.base import Held
 from agent.secrets.open import open_secret_stores
-from agent.secrets.resolver import SecretResolver
 from tests.servers.kubernetes import Cluster
 
 IMAGE = os.environ.get("CLOUD_AGENT_TEST_IMAGE", "docker.io/library/busybox:1.36")
@@ -69,35 +70,17 @@ class ClusterLab:
         self.state_dir = state_dir
         self.secrets = dict(secrets or {})
         self.namespace = cluster.namespace()
-        self.released = 0
+        self.held = 0
+        self.released: set[int] = set()
         self._runners: list[PipelineRunner] = []
         cluster.account(self.namespace, "agent", rights)
-        kubeconfig = state_dir / "kubeconfig"
-        state_dir.mkdir(exist_ok=True)
-        kubeconfig.write_text(cluster.kubeconfig(cluster.token(self.namespace, "agent")))
-        self.connector = KubernetesConnector(
-            type="kubernetes", method="kubeconfig", kubeconfig_file=kubeconfig
-        )
+        self.kubeconfig = state_dir.with_name("kubeconfig")
+        self.kubeconfig.write_text(cluster.kubeconfig(cluster.token(self.namespace, "agent")))
 
-    def runner(
-        self, container: Mapping[str, Any], *, times: Times = QUICK, **settings: Any
-    ) -> PipelineRunner:
+    def runner(self, container: Mapping[str, Any], **settings: Any) -> PipelineRunner:
         """A runner of its own, as another agent would have it."""
-        template = settings.pop("template", None) or job(container, **settings.pop("spec", {}))
-        pipeline = KubernetesPipeline(
-            name="it",
-            runner="kubernetes",
-            template=template,
-            connector="cluster",
-            **{"namespace": self.namespace, "stop_grace": 2, **settings},
-        )
-        runner = open_kubernetes_runner(
-            [pipeline],
-            RunDirectories(self.state_dir / "runs"),
-            self.hold,
-            connectors=open_connectors({"cluster": self.connector}, _no_secrets()),
-            secrets=None,
-            times=times,
+        runner = open_runner(
+            container, self.state_dir, self.kubeconfig, self.namespace, hold=self.hold, **settings
         )
         self._runners.append(runner)
         return runner
@@ -109,11 +92,8 @@ class ClusterLab:
 
     async def hold(self, references: Sequence[SecretReference], _seconds: float) -> Held:
         secrets = tuple(Secret(self.secrets[reference.path]) for reference in references)
-
-        def release() -> None:
-            self.released += 1
-
-        return Held(secrets, release)
+        self.held += 1
+        return Held(secrets, partial(self.released.add, self.held))
 
     def directory(self, run: str = "run") -> RunDirectory:
         return RunDirectory(self.state_dir / "runs" / run)
@@ -138,5 +118,39 @@ class ClusterLab:
         return items
 
 
-def _no_secrets() -> SecretResolver:
-    return open_secret_stores({}, on_secret=lambda _: None)
+async def hold_nothing(_references: Sequence[SecretReference], _seconds: float) -> Held:
+    """For pipelines without secrets."""
+    return Held((), lambda: None)
+
+
+def open_runner(
+    container: Mapping[str, Any],
+    state_dir: Path,
+    kubeconfig: Path,
+    namespace: str,
+    *,
+    hold: Hold = hold_nothing,
+    times: Times = QUICK,
+    spec: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> KubernetesRunner:
+    """A runner of the pipeline ``it``, as an agent has it that logs in with *kubeconfig*."""
+    pipeline = KubernetesPipeline(
+        name="it",
+        runner="kubernetes",
+        template=job(container, **(spec or {})),
+        connector="cluster",
+        **{"namespace": namespace, "stop_grace": 2, **settings},
+    )
+    connector = KubernetesConnector(
+        type="kubernetes", method="kubeconfig", kubeconfig_file=kubeconfig
+    )
+    secrets = open_secret_stores({}, on_secret=lambda _: None)
+    return open_kubernetes_runner(
+        [pipeline],
+        RunDirectories(state_dir / "runs"),
+        hold,
+        connectors=open_connectors({"cluster": connector}, secrets),
+        secrets=None,
+        times=times,
+    )

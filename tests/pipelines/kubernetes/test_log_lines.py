@@ -51,9 +51,11 @@ def test_a_log_that_was_thrown_away_is_torn_and_read_on():
 
     second = LogLines(first.place)
     taken = second.feed(stamped(3, "c") + stamped(4, "d"))
+    third = LogLines(second.place)
 
-    assert second.torn
-    assert b"d\n" == taken
+    assert (True, b"d\n") == (second.torn, taken)
+    assert b"e\n" == third.feed(stamped(3, "c") + stamped(4, "d") + stamped(5, "e"))
+    assert not third.torn
 
 
 def test_a_last_line_without_an_end_is_taken_at_the_end():
