@@ -17,8 +17,9 @@ _INTRODUCTION = """\
 
 Every setting of the agent. This page is made from the program: `python -m
 docs.render_configuration > docs/configuration.md`, and a test compares the two.
-[examples/agent.yaml](../examples/agent.yaml) shows the settings at work;
-`cloud-agent config schema` prints the same as JSON Schema, for editors.
+[examples/agent.yaml](../examples/agent.yaml) shows the settings at work,
+[stores.md](stores.md) says which store and login fits; `cloud-agent config schema` prints the same
+as JSON Schema, for editors.
 
 * A flag wins over the environment, that over the file, that over the default. `cloud-agent config
   show -c agent.yaml` says what is in effect, and where each value came from.
@@ -26,14 +27,16 @@ docs.render_configuration > docs/configuration.md`, and a test compares the two.
   into a part, or to a position in a list. The value is read as YAML.
 * A *duration* is a number of seconds, or like `500ms`, `30s`, `5m`, `2h`, `1d`. A *size* is a
   number of bytes, or like `64KiB`, `5MiB`, `2GB`.
-* A *secret reference* is `secret://STORE/PATH#FIELD`, where STORE is a name under `secret_stores`.
-  A secret itself never stands in the configuration.
+* A *secret reference* is `secret://STORE/PATH?version=VERSION#FIELD`, where STORE is a name under
+  `secret_stores`; version and field may be left out. A secret itself never stands in the
+  configuration.
 * An unknown key is an error. All errors are told at once, each with its line.
 * `SIGHUP` or a changed file has the file read again. A wrong one is logged and changes nothing.
   `control_plane`, `agent.name`, `agent.state_dir`, `telemetry.listen` and `audit` take effect at
   the next start, everything else with the next job.
 """
 
+_TAGS = ("type", "runner")
 _KINDS = {"in seconds": "duration", "in bytes": "size"}
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
@@ -65,7 +68,8 @@ def _part(title: str, key: str, part: Schema) -> Iterator[str]:
     yield f"## {title}\n\n{_text(part['description'])}\n"
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
-    for name, one in part["properties"].items():
+    # What chooses the part comes first, also where it stands behind settings that are inherited.
+    for name, one in sorted(part["properties"].items(), key=lambda item: item[0] not in _TAGS):
         yield _row(name, one, required=name in part.get("required", ()))
     yield ""
     for name, one in part["properties"].items():

@@ -19,7 +19,8 @@ class ArtifactStore(Part):
     file:///directory; no two stores have the same. mlflow://NAME and zenml://NAME stand for the
     server that the connector reaches, under a name of your choice."""
     connector: str | None = None
-    """Required but for file://, where it is of no use, and https://."""
+    """Name of the connector to read with. Required but for https://, which may do without, and
+    file://, which takes none."""
     ca_file: Path | None = None
     """For https:// without a connector: PEM file with the private CA of the server."""
     allow_plaintext: bool = False

@@ -27,37 +27,39 @@ class AwsLogin(Part):
         "federation-token",
         "web-identity",
     ] = "implicit"
-    """``implicit`` is what the host offers; ``sts-token`` holds a token the customer issued;
-    ``session-token`` and ``federation-token`` have STS issue one from a key; ``iam-role`` assumes
-    `role_arn`, and ``web-identity`` does so with the token of a Kubernetes or OIDC identity."""
+    """``implicit`` is what the host offers; ``secret-key`` is a key, and ``sts-token`` one with a
+    token that the customer issues; ``session-token`` and ``federation-token`` have STS issue
+    temporary credentials for a key; ``iam-role`` assumes `role_arn`, and ``web-identity`` does so
+    with the token of a Kubernetes or OIDC identity."""
     region: str | None = None
     """Default: us-east-1; with `implicit`, what the host's AWS configuration says."""
     endpoint_url: str | None = None
-    """Of a compatible service; default: AWS."""
+    """Where the service is, when that is not where AWS has it: S3, EKS, ECR or the secrets."""
     sts_endpoint_url: str | None = None
-    """Default: `endpoint_url` where that is set, else AWS."""
+    """Where STS is. Default: `endpoint_url` where that is set, else AWS."""
     ca_file: Path | None = None
-    """PEM file with the private CA that signed their certificates."""
+    """PEM file with the private CA that signed the certificates of both."""
     access_key_id: Reference | None = None
-    """Not for `implicit` and `web-identity`; `iam-role` does without where the host offers a
-    key."""
+    """Id of the key; `implicit` and `web-identity` have none, and `iam-role` takes what the host
+    offers where there is none."""
     secret_access_key: Reference | None = None
-    """Goes with `access_key_id`."""
+    """The key that goes with `access_key_id`."""
     session_token: Reference | None = None
     """For `sts-token`."""
     role_arn: str | None = None
-    """For `iam-role` and `web-identity`."""
+    """The role to assume, for `iam-role` and `web-identity`."""
     web_identity_token_file: Path | None = None
-    """For `web-identity`; read at every login."""
+    """File with the identity's token, for `web-identity`; read at every login."""
     session_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@-]{2,32}$")] = "cloud-agent"
     """What the session is called in AWS's own logs."""
     external_id: str | None = None
     """What the role's trust policy may ask for."""
     session_policy: dict[str, JsonValue] | None = None
-    """Narrows the credentials of `iam-role`, `web-identity` and `federation-token`. Default: to
-    reading the artifact stores that use this connector."""
+    """An IAM policy that narrows the credentials of `iam-role`, `web-identity` and
+    `federation-token`. Default: to reading the artifact stores that use this connector; for other
+    uses none."""
     duration: Duration = 3600.0
-    """Asked of STS."""
+    """How long credentials are to live that STS issues."""
 
     @model_validator(mode="after")
     def _method_has_its_keys(self) -> Self:
@@ -91,8 +93,10 @@ class GcpLogin(Part):
         "impersonation",
     ] = "implicit"
     """``implicit`` is what the host offers (workload identity, metadata server, application
-    default credentials); ``external-account`` is workload identity federation; ``impersonation``
-    has a service account, or what the host offers, stand for `target_principal`."""
+    default credentials); ``service-account`` is such an account's key, ``user-account`` a person's
+    login; ``external-account`` is workload identity federation; ``oauth2-token`` is a token that
+    the customer issues; ``impersonation`` has a service account, or what the host offers, stand for
+    `target_principal`."""
     project_id: str | None = None
     """Default: the project that the credentials name."""
     user_account_json: Reference | None = None
@@ -102,19 +106,19 @@ class GcpLogin(Part):
     external_account_json: Reference | None = None
     """For `external-account`: the configuration file of workload identity federation."""
     token: Reference | None = None
-    """For `oauth2-token`: an access token that the customer renews."""
+    """For `oauth2-token`: an access token that the customer renews in the secret store."""
     target_principal: Annotated[str, Field(pattern=r"^[^\s/@]+@[^\s/@]+$")] | None = None
     """For `impersonation`: the e-mail address of a service account."""
     duration: Duration = 3600.0
-    """Asked for an impersonated token."""
+    """How long a token of `impersonation` is to live."""
     ca_file: Path | None = None
     """PEM file with a private CA, where a proxy or a compatible service needs it."""
     sts_endpoint_url: str | None = None
-    """Of the token exchange that narrows a token; default: https://sts.googleapis.com."""
+    """Where tokens are narrowed. Default: https://sts.googleapis.com."""
     iam_endpoint_url: str | None = None
-    """Of the API that impersonates; default: https://iamcredentials.googleapis.com."""
+    """Where `impersonation` is asked for. Default: https://iamcredentials.googleapis.com."""
     tokeninfo_endpoint_url: str | None = None
-    """Of the service that says whose a token is; default: https://oauth2.googleapis.com."""
+    """Where it is asked whose a token is. Default: https://oauth2.googleapis.com."""
 
     @model_validator(mode="after")
     def _method_has_its_keys(self) -> Self:
@@ -148,26 +152,28 @@ class AzureLogin(Part):
         "connection-string",
     ] = "implicit"
     """``implicit`` is what the host offers (environment, workload identity, managed identity);
-    the last three are for a storage account alone."""
+    ``account-key``, ``sas-token`` and ``connection-string`` are for storage accounts alone."""
     tenant_id: str | None = None
     """For `service-principal` and `workload-identity`."""
     client_id: str | None = None
-    """For `service-principal` and `workload-identity`; of a user-assigned `managed-identity`."""
+    """Of the application, for `service-principal` and `workload-identity`; of a user-assigned
+    identity, for `managed-identity` and `implicit`."""
     client_secret: Reference | None = None
     """For `service-principal`."""
     token_file: Path | None = None
-    """For `workload-identity`; read at every login. Default: what AZURE_FEDERATED_TOKEN_FILE
-    names."""
+    """File with the identity's token, for `workload-identity`; read at every login. Default: what
+    AZURE_FEDERATED_TOKEN_FILE names."""
     token: Reference | None = None
-    """For `access-token`: one that the customer renews."""
+    """For `access-token`: one that the customer renews in the secret store."""
     account_key: Reference | None = None
     """For `account-key`."""
     sas_token: Reference | None = None
-    """For `sas-token`."""
+    """For `sas-token`; with or without the question mark before it."""
     connection_string: Reference | None = None
     """For `connection-string`."""
     authority_host: str | None = None
-    """Of another cloud than Azure's public one, as https://login.chinacloudapi.cn."""
+    """Where Entra is, of another cloud than Azure's public one, as
+    https://login.chinacloudapi.cn."""
     ca_file: Path | None = None
     """PEM file with a private CA, where a proxy or a compatible service needs it."""
 
@@ -195,17 +201,19 @@ class KubernetesLogin(Part):
     method: Literal["in-cluster", "kubeconfig", "token", "password", "client-certificate"] = (
         "in-cluster"
     )
-    """``in-cluster`` is the pod's own service account."""
+    """``in-cluster`` is the pod's own service account. A setting that a method does not use is an
+    error."""
     kubeconfig_file: Path | None = None
-    """For `kubeconfig`."""
+    """For `kubeconfig`; read again at least once a minute."""
     context: str | None = None
-    """Of the kubeconfig; default: its current one."""
+    """For `kubeconfig`: which of its contexts. Default: its current one."""
     server: str | None = None
-    """As https://kubernetes:6443; for `token`, `password` and `client-certificate`."""
+    """The cluster's API, as https://kubernetes:6443; for `token`, `password` and
+    `client-certificate`."""
     certificate_authority: Reference | None = None
-    """PEM text of the CA that signed the server's certificate."""
+    """PEM text of the CA that signed the certificate of `server`, which alone is then trusted."""
     ca_file: Path | None = None
-    """Or the file that holds it."""
+    """Or the file that holds that text."""
     token: Reference | None = None
     """For `token`."""
     username: Reference | None = None
@@ -215,7 +223,7 @@ class KubernetesLogin(Part):
     client_certificate: Reference | None = None
     """For `client-certificate`; PEM text."""
     client_key: Reference | None = None
-    """Goes with `client_certificate`."""
+    """The key that goes with `client_certificate`; PEM text."""
     insecure: bool = False
     """Don't verify the server's certificate. Anybody on the way can then read the credentials."""
 

@@ -25,10 +25,12 @@ class AwsConnector(AwsLogin):
     )
     """What the credentials are for; a cluster's are for Kubernetes, a registry's for Docker."""
     resource_id: str | None = None
-    """As s3://bucket/prefix, the EKS cluster's name, or the id of the registry's account."""
+    """As s3://bucket/prefix, the EKS cluster's name, or the id of the registry's account. Default:
+    the artifact stores that use this connector; the registry of the own account."""
     addressing: Literal["auto", "path", "virtual"] = "auto"
     """Where S3 finds a bucket's name: ``path`` is https://HOST/BUCKET/KEY, ``virtual`` is
-    https://BUCKET.HOST/KEY; ``auto`` is path with an `endpoint_url`, else virtual."""
+    https://BUCKET.HOST/KEY; ``auto`` is path with an `endpoint_url` or for a bucket with a dot,
+    else virtual."""
     requester_pays: bool = False
     """Agree that the account of these credentials pays for reading buckets whose owners want
     that."""
@@ -48,7 +50,8 @@ class GcpConnector(GcpLogin):
     )
     """What the credentials are for; a cluster's are for Kubernetes, a registry's for Docker."""
     resource_id: str | None = None
-    """As gs://bucket/prefix, LOCATION/CLUSTER, or the registry as europe-docker.pkg.dev."""
+    """As gs://bucket/prefix, LOCATION/CLUSTER, or the registry as europe-docker.pkg.dev. Default:
+    the artifact stores that use this connector."""
     endpoint_url: str | None = None
     """Of a service that speaks like Cloud Storage; default: Google's."""
     container_endpoint_url: str | None = None
@@ -75,7 +78,8 @@ class AzureConnector(AzureLogin):
     ] = "azure-generic"
     """What the credentials are for; a cluster's are for Kubernetes, a registry's for Docker."""
     resource_id: str | None = None
-    """As az://container, RESOURCE_GROUP/CLUSTER, or the registry as example.azurecr.io."""
+    """As az://container, RESOURCE_GROUP/CLUSTER, or the registry as example.azurecr.io. Default:
+    the artifact stores that use this connector."""
     subscription_id: str | None = None
     """Of the cluster."""
     resource_group: str | None = None
@@ -104,7 +108,7 @@ class KubernetesConnector(KubernetesLogin):
 
     type: Literal["kubernetes"]
     cluster_name: str | None = None
-    """For people."""
+    """For whoever reads this file."""
 
 
 class DockerConnector(Part):
@@ -116,7 +120,7 @@ class DockerConnector(Part):
     """A host, as registry.example.com:5000, or its URL; default: Docker Hub."""
     username: Reference
     password: Reference
-    """Or an access token."""
+    """The password, or an access token."""
     ca_file: Path | None = None
     """PEM file with the private CA that signed the registry's certificate."""
 
@@ -142,15 +146,15 @@ class HttpConnector(Part):
     password: Reference | None = None
     """For `basic`."""
     token_url: str | None = None
-    """For `client-credentials`."""
+    """Where the token is asked for, for `client-credentials`."""
     client_id: str | None = None
     """For `client-credentials`."""
     client_secret: Reference | None = None
-    """For `client-credentials`."""
+    """For `client-credentials`; sent in a header."""
     scope: str | None = None
-    """Asked for with `client-credentials`."""
+    """What the token is to be good for, for `client-credentials`."""
     audience: str | None = None
-    """Asked for with `client-credentials`."""
+    """Whom the token is for, where `token_url` wants that, for `client-credentials`."""
     ca_file: Path | None = None
     """PEM file with the private CA that signed the service's certificate."""
     allow_plaintext: bool = False

@@ -103,10 +103,11 @@ class VaultSecretStore(Part):
     namespace: str | None = None
     """Of Vault Enterprise and OpenBao."""
     mount: str = "secret"
-    """Where references are looked up, a KV engine of version 1 or 2, found out by itself."""
+    """Mount of the KV engine that references are looked up in."""
     engine: Literal["auto", "kv1", "kv2", "dynamic"] = "auto"
-    """``dynamic`` reads the path as it stands, as for database/creds/ROLE; the lease is renewed
-    while it is in use and revoked when that is over."""
+    """``auto`` asks Vault for the version of the KV engine; ``dynamic`` reads the path as it
+    stands, without `mount`, as for database/creds/ROLE, and the lease is renewed while it is in use
+    and revoked when that is over."""
     auth: VaultAuth
     """How the agent logs in."""
     cache: Duration = 300.0
