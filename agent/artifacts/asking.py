@@ -1,21 +1,14 @@
 """One question to a store with a connector's credentials. What is asked is the store's part."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
-
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from agent.connectors.base import Connector
 from agent.credentials import Credentials
-from agent.errors import AccessDenied, StoreUnavailable
+from agent.errors import AccessDenied
+from agent.retrying import TRIES, patiently
 from agent.telemetry.logs import get_logger
-
-TRIES = 3
 
 C = TypeVar("C", bound=Credentials)
 T = TypeVar("T")
@@ -42,7 +35,7 @@ async def ask(
     """
     used = await connector.credentials()
     try:
-        return await _patiently(request, used, tries)
+        return await patiently(partial(request, used), tries=tries)
     except AccessDenied as refusal:
         log.warning(
             "credential.refused", store=store, connector=connector.name, code=refusal.detail
@@ -50,26 +43,7 @@ async def ask(
     connector.invalidate(used)
     used = await connector.credentials()
     try:
-        return await _patiently(request, used, tries)
+        return await patiently(partial(request, used), tries=tries)
     except AccessDenied as refusal:
         detail = f"the store refuses connector {connector.name}: {refusal.detail}"
         raise AccessDenied(detail=detail) from None
-
-
-async def _patiently(request: Callable[[C], Awaitable[T]], credentials: C, tries: int) -> T:
-    # tenacity is asked about failures only: its loop costs a tenth of what a small object does.
-    try:
-        return await request(credentials)
-    except StoreUnavailable as failure:
-        failures = [failure]
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(StoreUnavailable),
-        stop=stop_after_attempt(tries),
-        wait=wait_random_exponential(multiplier=0.2, max=2),
-        reraise=True,
-    ):
-        with attempt:
-            if failures:
-                raise failures.pop()
-            return await request(credentials)
-    raise AssertionError("a retry ends with a value or an error")

@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
-
 from agent.clouds.base import SecretSource
 from agent.connectors.http import Issued, basic, bearer
 from agent.errors import AccessDenied, CredentialUnavailable, StoreUnavailable
+from agent.retrying import patiently
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
 from agent.threads import Threads
@@ -26,7 +20,6 @@ from agent.threads import Threads
 if TYPE_CHECKING:
     from agent.http_session import HttpSession, Response
 
-TRIES = 3
 ASSUMED_LIFE = timedelta(minutes=10)
 """Of a token whose issuer does not say how long it lives."""
 LONGEST_LIFE = timedelta(days=30)
@@ -64,10 +57,10 @@ class ClientCredentials:
         rotated."""
         try:
             try:
-                return await self._patiently()
+                return await self._asked()
             except AccessDenied:
                 self.forget()
-                return await self._patiently()
+                return await self._asked()
         except (AccessDenied, StoreUnavailable) as refusal:
             detail = f"token_url {self._client.token_url} {refusal.detail}"
             raise CredentialUnavailable(detail=detail) from None
@@ -75,17 +68,11 @@ class ClientCredentials:
     def forget(self) -> None:
         self._secrets.invalidate(self._client.client_secret)
 
-    async def _patiently(self) -> Issued:
+    async def _asked(self) -> Issued:
         resolved = await self._secrets.resolve_together([self._client.client_secret])
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=2),
-            reraise=True,
-        ):
-            with attempt:
-                asked = datetime.now(UTC)
-                answer = await self._threads.run(partial(self._ask, resolved.secrets[0]))
+        asked = datetime.now(UTC)
+        ask = partial(self._ask, resolved.secrets[0])
+        answer = await patiently(lambda: self._threads.run(ask))
         token = Secret(_text(answer, "access_token"))
         header = bearer(self._secrets, token)
         _require_bearer(answer)

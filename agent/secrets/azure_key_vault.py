@@ -6,22 +6,17 @@ The only importer of azure.keyvault, which is loaded by the first reading.
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
-
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from agent.clouds.azure.blob_service import GivenToken, session_with, transport
 from agent.clouds.azure.errors import translated
 from agent.clouds.azure.login import AzureLogin
 from agent.credentials import AzureCredentials
 from agent.errors import AccessDenied, CredentialUnavailable, NotFound, StoreUnavailable
+from agent.retrying import patiently
 from agent.secrets.base import SecretValue
 from agent.secrets.fields import text_fields
 from agent.threads import Threads
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TRIES = 3
 _DEADLINE = 30.0
 _THREADS = 4
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
@@ -106,20 +100,9 @@ class AzureKeyVaultStore:
             session.close()
 
     async def _ask(self, request: Callable[["SecretClient"], T]) -> T:
-        return await self._login.ask(lambda credentials: self._patiently(request, credentials))
-
-    async def _patiently(
-        self, request: Callable[["SecretClient"], T], credentials: AzureCredentials
-    ) -> T:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_attempt(_TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=2),
-            reraise=True,
-        ):
-            with attempt:
-                return await self._in_thread(request, credentials)
-        raise AssertionError("a retry ends with a value or an error")
+        return await self._login.ask(
+            lambda credentials: patiently(partial(self._in_thread, request, credentials))
+        )
 
     async def _in_thread(
         self, request: Callable[["SecretClient"], T], credentials: AzureCredentials

@@ -8,15 +8,9 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
-
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from agent.clouds.gcp.auth import refusal
 from agent.clouds.gcp.login import GcpLogin
@@ -34,6 +28,7 @@ from agent.http_session import (
     RequestException,
     Response,
 )
+from agent.retrying import patiently
 from agent.secrets.base import SecretValue
 from agent.secrets.fields import text_fields
 from agent.threads import Threads
@@ -41,7 +36,6 @@ from agent.threads import Threads
 DEFAULT_ENDPOINT = "https://secretmanager.googleapis.com"
 
 _THREADS = 4
-_TRIES = 3
 _ANSWER_SECONDS = 15.0
 _DEADLINE = 30.0
 _PROBE = "cloud-agent-check"
@@ -139,15 +133,7 @@ class GcpSecretManagerStore:
 
     async def _asked(self, credentials: GcpCredentials, name: str, version: str) -> str:
         full = f"{_full(name, credentials.project_id)}/versions/{version}"
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_attempt(_TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=2),
-            reraise=True,
-        ):
-            with attempt:
-                return await self._in_thread(credentials, full)
-        raise AssertionError("a retry ends with a value or an error")
+        return await patiently(partial(self._in_thread, credentials, full))
 
     async def _in_thread(self, credentials: GcpCredentials, name: str) -> str:
         try:

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from agent.artifacts.asking import TRIES, ask
+from agent.artifacts.asking import ask
 from agent.credentials import AwsCredentials
 from agent.errors import (
     AccessDenied,
@@ -12,6 +12,7 @@ from agent.errors import (
     NotFound,
     StoreUnavailable,
 )
+from agent.retrying import TRIES
 from agent.testing.connectors import EmptyConnector, GivenConnector
 from tests.artifacts.places import aws_credentials
 from tests.servers.seaweedfs import READER

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.asking import TRIES, ask
+from agent.artifacts.asking import ask
 from agent.artifacts.azure.content import require_digest
 from agent.artifacts.azure.listing import Level, Markers, is_folder
 from agent.artifacts.azure.pieces import Piece, PieceSource
@@ -25,6 +25,7 @@ from agent.clouds.azure.places import account_of
 from agent.connectors.base import Connector
 from agent.credentials import AzureCredentials
 from agent.errors import BadParameters, Changed, CredentialUnavailable, NotFound
+from agent.retrying import TRIES
 from agent.threads import Threads
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.asking import TRIES, ask
+from agent.artifacts.asking import ask
 from agent.artifacts.base import Artifact, BlockBytes, ByteRange, Page
 from agent.artifacts.blocking import BlockingSource
 from agent.artifacts.gcs.client import Body, make_client, open_body
@@ -22,6 +22,7 @@ from agent.artifacts.verifying import VerifiedArtifact, known
 from agent.connectors.base import Connector
 from agent.credentials import GcpCredentials
 from agent.errors import BadParameters, Changed, NotFound
+from agent.retrying import TRIES
 from agent.threads import Threads
 
 if TYPE_CHECKING:

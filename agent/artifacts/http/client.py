@@ -9,11 +9,12 @@ from functools import partial
 from threading import Event, Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.artifacts.asking import TRIES, ask
+from agent.artifacts.asking import ask
 from agent.artifacts.http.errors import translated
 from agent.connectors.base import Connector
 from agent.credentials import HttpCredentials
 from agent.errors import StoreUnavailable, Unsupported
+from agent.retrying import TRIES
 from agent.threads import Threads
 
 if TYPE_CHECKING:

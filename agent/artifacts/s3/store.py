@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.asking import TRIES, ask
+from agent.artifacts.asking import ask
 from agent.artifacts.base import BEHIND_THE_END, Artifact, BlockBytes, ByteRange, Page
 from agent.artifacts.paging import Position, require_page_size
 from agent.artifacts.resuming import ResumingArtifact
@@ -23,6 +23,7 @@ from agent.artifacts.verifying import VerifiedArtifact
 from agent.connectors.base import Connector
 from agent.credentials import AwsCredentials
 from agent.errors import AccessDenied, BadParameters, Changed, NotFound
+from agent.retrying import TRIES
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
