@@ -8,11 +8,12 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
 PINNED := $(COMPILE) --constraints requirements/test.txt
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test test-kubernetes lint bench lock clean
 
 help:
 	@echo "make demo [KEEP=1]   the whole story with real servers; KEEP=1 leaves it running"
 	@echo "make test [ARGS=...] every check and every test; ARGS goes to pytest"
+	@echo "make test-kubernetes what concerns clusters, against the one that KUBECONFIG names"
 	@echo "make lint            the checks alone"
 	@echo "make bench           speed and memory, into benchmarks/results/"
 	@echo "make lock            new versions of all dependencies, into requirements/"
@@ -24,6 +25,12 @@ demo: $(VENV)/demo.installed
 test: lint
 	sh .ci/install-servers
 	$(BIN)/python -m pytest $(ARGS)
+
+# Without KUBECONFIG the double answers. The user of a real one has to be an administrator.
+test-kubernetes: $(VENV)/test.installed
+	$(BIN)/python -m pytest tests/clouds/kubernetes tests/secrets/test_kubernetes.py \
+		tests/contracts/connectors/test_kubernetes.py tests/contracts/secret_stores/test_kubernetes.py \
+		tests/contracts/test_pipeline_runners.py tests/pipelines/kubernetes $(ARGS)
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff format --check .

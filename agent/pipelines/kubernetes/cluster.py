@@ -254,9 +254,10 @@ def _is_owned(pod: Object, uid: str) -> bool:
 
 
 def _age(pod: Object) -> tuple[str, bool, str]:
-    # Of two that were made in one second, the one that goes was the first.
+    # Of two that were made in one second, the one that is over or goes was the first.
     meta = pod["metadata"]
-    return meta["creationTimestamp"], "deletionTimestamp" not in meta, meta["name"]
+    over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return meta["creationTimestamp"], not over and "deletionTimestamp" not in meta, meta["name"]
 
 
 def _jobs(namespace: str) -> str:

@@ -46,7 +46,7 @@ class KubernetesApi:
         self.storage = storage
         self.controllers = Controllers(storage)
         self.logs = PodLogs()
-        self._pods = Pods(storage, self.logs)
+        self._pods = Pods(storage, self.controllers, self.logs)
         self._objects = Objects(storage, self.controllers)
         self._authentication = authentication
         self._authorization = Authorization(storage, self_subject_review)

@@ -5,15 +5,12 @@ deadlines and clean-up need the clock.
 """
 
 import copy
-import uuid
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
 from tests.doubles.kubernetes.storage import Key, Object, Storage, timestamp
 from tests.doubles.kubernetes.workload_rules import complete_pod
-
-RETRY_DELAY = timedelta(seconds=1)
-"""Before a further pod is made; 10 s in a cluster."""
 
 _LATE = ("DeadlineExceeded", "Job was active longer than specified deadline")
 _TOO_OFTEN = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
@@ -57,31 +54,32 @@ class Controllers:
         if any(_phase(pod) == "Succeeded" for pod in pods):
             done = {"completionTime": timestamp(now), "active": None, "succeeded": 1}
             self._end(key, job, {"type": "Complete"}, startTime=started, **done)
+            self._tell(job, "Completed", "Job completed", "Normal")
         elif failed > spec["backoffLimit"]:
-            self._end(
-                key, job, _failure(*_TOO_OFTEN), startTime=started, active=None, failed=failed
-            )
+            counts = {"active": None, "failed": failed}
+            self._end(key, job, _failure(*_TOO_OFTEN), startTime=started, **counts)
+            self._tell(job, *_TOO_OFTEN, "Warning")
         elif deadline is not None and now >= _moment(started) + timedelta(seconds=deadline):
             for pod in active:
                 self.delete_pod(_key_of(pod, "", "pods"))
-            lost = {"failed": failed + len(active) or None, "active": None}
-            self._end(key, job, _failure(*_LATE), startTime=started, **lost)
+                self._tell(job, "SuccessfulDelete", f"Deleted pod: {_name(pod)}", "Normal")
+            lost = failed + sum(pod["spec"].get("nodeName") is not None for pod in active)
+            counts = {"failed": lost or None, "active": None}
+            self._end(key, job, _failure(*_LATE), startTime=started, **counts)
+            self._tell(job, *_LATE, "Warning")
         else:
-            if not active and self._is_time_for_another(pods, failed):
+            if not active:
                 active = self._pod_for(job)
+            if not active and not pods:
+                return
             counts = {"active": len(active) or None, "failed": failed or None}
             self._status(key, job, startTime=started, **counts)
-
-    def _is_time_for_another(self, pods: list[Object], failed: int) -> bool:
-        if not failed:
-            return True
-        latest = max(_moment(pod["metadata"]["creationTimestamp"]) for pod in pods)
-        return self._storage.now() >= latest + RETRY_DELAY
 
     def _pod_for(self, job: Object) -> list[Object]:
         """Make the next pod of *job*, or tell why not."""
         meta, template = job["metadata"], copy.deepcopy(job["spec"]["template"])
-        name = f"{meta['name']}-{uuid.uuid4().hex[:5]}"
+        # In the order of the alphabet, so that lists of them have an order, too.
+        name = f"{meta['name']}-{self._storage.revision % 16**5:05x}"
         if why := self._refusal(meta["namespace"], name, template["spec"]):
             self._tell(job, "FailedCreate", f"Error creating: pods {why}", "Warning")
             return []
@@ -184,6 +182,7 @@ class Controllers:
 
     def _collect(self) -> None:
         """Remove what is owned by nobody any more, and owners whose last one has gone."""
+        self._set_free()
         uids = self._storage.uids()
         going = {
             job["metadata"]["uid"]: key
@@ -200,6 +199,19 @@ class Controllers:
         for uid, key in going.items():
             if uid not in held:
                 self._storage.remove(key)
+
+    def _set_free(self) -> None:
+        """Take their owner from what is owned by a Job that goes without it."""
+        for key in self._storage.keys("batch", "jobs"):
+            meta = (self._storage.get(key) or {})["metadata"]
+            if "orphan" not in meta.get("finalizers", ()):
+                continue
+            for place, one in self._storage.owned():
+                owners = one["metadata"].pop("ownerReferences")
+                if left := [owner for owner in owners if owner["uid"] != meta["uid"]]:
+                    one["metadata"]["ownerReferences"] = left
+                self._storage.replace(place, one)
+            self._storage.remove(key)
 
     def _remove(self, key: Key, one: Object) -> None:
         if key.plural != "pods":
@@ -226,7 +238,7 @@ def event(
         "kind": "Event",
         "apiVersion": "v1",
         "metadata": {
-            "name": f"{meta['name']}.{uuid.uuid4().hex[:16]}",
+            "name": f"{meta['name']}.{time.time_ns():016x}",
             "namespace": meta["namespace"],
         },
         "involvedObject": {
@@ -252,6 +264,10 @@ def event(
 
 def _key_of(thing: Object, group: str, plural: str) -> Key:
     return Key(group, plural, thing["metadata"]["namespace"], thing["metadata"]["name"])
+
+
+def _name(thing: Object) -> str:
+    return str(thing["metadata"]["name"])
 
 
 def _phase(pod: Object) -> str:

@@ -14,6 +14,10 @@ from tests.doubles.kubernetes.resources import Resource
 from tests.doubles.kubernetes.storage import Key, Object, Storage
 from tests.doubles.kubernetes.watches import watch
 
+_PRECONDITIONS = {
+    "uid": ("UID", "deleted and then recreated"),
+    "resourceVersion": ("ResourceVersion", "modified"),
+}
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 
 
@@ -239,15 +243,14 @@ def _options(request: Request) -> dict[str, Any]:
 
 def _require_preconditions(resource: Resource, found: Object, options: Mapping[str, Any]) -> None:
     meta = found["metadata"]
-    for name, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+    for name, (shown, why) in _PRECONDITIONS.items():
         wanted = (options.get("preconditions") or {}).get(name)
         if wanted is not None and wanted != meta[name]:
-            raise refusals.precondition_failed(
-                resource.group,
-                resource.plural,
-                meta["name"],
-                f"{shown} in precondition: {wanted}, {shown} in object meta: {meta[name]}",
+            text = (
+                f"the {shown} in the precondition ({wanted}) does not match the {shown} in record "
+                f"({meta[name]}). The object might have been {why}"
             )
+            raise refusals.precondition_failed(resource.group, resource.kind, meta["name"], text)
 
 
 def _no_such_policy(policy: str) -> Refusal:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.doubles.kubernetes import refusals
+from tests.doubles.kubernetes.controllers import Controllers
 from tests.doubles.kubernetes.objects import Answer
 from tests.doubles.kubernetes.pod_logs import PodLogs
 from tests.doubles.kubernetes.refusals import Cause
@@ -22,14 +23,22 @@ LOG_PARAMETERS = {
     "previous",
 }
 _LEAST = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
+_DONE = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Success",
+    "code": 201,
+}
 _BY_KEY = {"conditions": "type", "containerStatuses": "name"}
 
 
 class Pods:
     """Each subresource is a method; all take the pod as it is and the request."""
 
-    def __init__(self, storage: Storage, logs: PodLogs) -> None:
+    def __init__(self, storage: Storage, controllers: Controllers, logs: PodLogs) -> None:
         self._storage = storage
+        self._controllers = controllers
         self._logs = logs
 
     def log(self, pod: Object, request: Request) -> Answer:
@@ -63,8 +72,17 @@ class Pods:
         condition |= {"lastProbeTime": None, "lastTransitionTime": now}
         _merge(pod["status"], {"conditions": [condition]})
         self._replace(pod)
-        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-        return Answer(201, {**done, "code": 201})
+        return Answer(201, dict(_DONE))
+
+    def eviction(self, pod: Object, request: Request) -> Answer:
+        """Have the pod go as if it were deleted; there are no budgets here."""
+        asked = json.loads(request.body)
+        if asked["apiVersion"] != "policy/v1beta1":
+            raise refusals.bad_request('Eviction in version "v1" cannot be handled as a Eviction')
+        meta = pod["metadata"]
+        grace = (asked.get("deleteOptions") or {}).get("gracePeriodSeconds")
+        self._controllers.delete_pod(Key("", "pods", meta["namespace"], meta["name"]), grace)
+        return Answer(201, dict(_DONE))
 
     def status(self, pod: Object, request: Request) -> Answer:
         """Take what a kubelet says, by strategic merge."""

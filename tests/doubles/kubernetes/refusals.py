@@ -105,12 +105,9 @@ def conflict(group: str, plural: str, name: str) -> Refusal:
     return Refusal(409, "Conflict", message, about(group, plural, name))
 
 
-def precondition_failed(group: str, plural: str, name: str, why: str) -> Refusal:
-    message = (
-        f'Operation cannot be fulfilled on {_qualified(group, plural)} "{name}": Precondition '
-        f"failed: {why}"
-    )
-    return Refusal(409, "Conflict", message, about(group, plural, name))
+def precondition_failed(group: str, kind: str, name: str, why: str) -> Refusal:
+    message = f'Operation cannot be fulfilled on {_qualified(group, kind)} "{name}": {why}'
+    return Refusal(409, "Conflict", message, about(group, kind, name))
 
 
 def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> Refusal:

@@ -8,6 +8,7 @@ from tests.doubles.kubernetes.refusals import Cause
 from tests.doubles.kubernetes.secret_rules import complete_secret, faults_of_secret, kept_of_secret
 from tests.doubles.kubernetes.storage import Object
 from tests.doubles.kubernetes.workload_rules import (
+    complete_event,
     complete_job,
     complete_pod,
     faults_of_job,
@@ -150,15 +151,17 @@ RESOURCES = (
         subresources=[
             Subresource("log", "Pod", verbs=["get"]),
             Subresource("binding", "Binding"),
+            Subresource("eviction", "Eviction"),
             Subresource("status", "Pod", verbs=["get", "patch"]),
         ],
         delete_returns_object=True,
         complete=complete_pod,
     ),
-    Resource(*("", "v1", "events", "Event"), short_names=["ev"]),
+    Resource(*("", "v1", "events", "Event"), short_names=["ev"], complete=complete_event),
     Resource(
         *("", "v1", "resourcequotas", "ResourceQuota"),
         short_names=["quota"],
+        complete=lambda new: new.setdefault("status", {}),
         delete_returns_object=True,
     ),
     Resource(

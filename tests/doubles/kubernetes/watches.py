@@ -28,7 +28,7 @@ def watch(
             version = storage.revision
             present = storage.list(resource.group, resource.plural, namespace)
         yield from (_line("ADDED", one) for one in present if selects(one))
-    told = version
+    begin, marked = version, False
     while (left := ends_at - time.monotonic()) > 0:
         with storage.lock:
             if version < storage.compacted:
@@ -44,12 +44,16 @@ def watch(
             for one in fresh
             if _is_of(one, resource, namespace) and (line := _told(one, selects))
         ]
-        if lines:
-            told = version
         # Also when there is nothing to tell: who reads may want to stop.
         yield b"".join(lines)
-        if bookmarks and told < version and left < _BOOKMARK_BEFORE_END:
-            told = version
+        if (
+            bookmarks
+            and not marked
+            and not fresh
+            and begin < version
+            and left < _BOOKMARK_BEFORE_END
+        ):
+            marked = True
             about = {"kind": resource.kind, "apiVersion": resource.api_version}
             yield _line("BOOKMARK", {**about, "metadata": {"resourceVersion": str(version)}})
 

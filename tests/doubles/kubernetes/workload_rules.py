@@ -10,7 +10,7 @@ from tests.doubles.kubernetes.storage import Object
 
 _POD = "spec.template.spec"
 _LABEL = 63
-_TYPES = {"backoffLimit": int, "activeDeadlineSeconds": int, "ttlSecondsAfterFinished": int}
+_COUNTS = ("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
 _TOLERATIONS = [
     {
         "key": f"node.kubernetes.io/{key}",
@@ -78,10 +78,17 @@ def complete_pod(new: Object) -> None:
     new.setdefault("status", {"phase": "Pending", "qosClass": _quality(spec)})
 
 
+def complete_event(new: Object) -> None:
+    """Fill in what only the newer kind of events has."""
+    new.setdefault("eventTime", None)
+    new.setdefault("reportingComponent", "")
+    new.setdefault("reportingInstance", "")
+
+
 def faults_of_job(new: Object) -> Iterable[Cause]:
     spec = new["spec"]
     pod = spec["template"]["spec"]
-    for key in (*_TYPES, "parallelism", "completions"):
+    for key in ("parallelism", "completions", *_COUNTS):
         if isinstance(spec.get(key), int) and spec[key] < 0:
             yield Cause.invalid(f"spec.{key}", str(spec[key]), "must be greater than or equal to 0")
     name = new["metadata"].get("name", "")
@@ -118,8 +125,8 @@ def _faults_of_containers(pod: Mapping[str, Any]) -> Iterable[Cause]:
 
 def _require_types(spec: Mapping[str, Any]) -> None:
     """Refuse what the decoder of a server can't read."""
-    for key, kind in _TYPES.items():
-        if key in spec and not isinstance(spec[key], kind):
+    for key in _COUNTS:
+        if key in spec and not isinstance(spec[key], int):
             raise bad_request('Job in version "v1" cannot be handled as a Job: ')
     for container in ((spec.get("template") or {}).get("spec") or {}).get("containers") or ():
         texts = [one.get("value", "") for one in container.get("env") or ()]

@@ -15,7 +15,7 @@ from agent.pipelines.kubernetes.cluster import Cluster
 from tests.pipelines.kubernetes.lab import open_runner, shell
 from tests.pipelines.lab import start, whole_log
 
-SCRIPT = "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.2; done"
+SCRIPT = "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.1; done"
 
 POINTS: dict[str, tuple[Any, str]] = {
     "nothing-made": (Cluster, "namespace"),
