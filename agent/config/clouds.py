@@ -134,7 +134,7 @@ class GcpLogin(Part):
             },
         )
         for key in ("sts_endpoint_url", "iam_endpoint_url", "tokeninfo_endpoint_url"):
-            require_safe_url(key, getattr(self, key), allow_plaintext=False)
+            require_safe_url(key, getattr(self, key))
         return self
 
 
@@ -191,7 +191,7 @@ class AzureLogin(Part):
                 "connection-string": ("connection_string",),
             },
         )
-        require_safe_url("authority_host", self.authority_host, allow_plaintext=False)
+        require_safe_url("authority_host", self.authority_host)
         return self
 
 
@@ -242,7 +242,7 @@ class KubernetesLogin(Part):
         self._refuse_others({*taken, *needed.get(self.method, ())})
         if self.certificate_authority is not None and self.ca_file is not None:
             raise ValueError("certificate_authority and ca_file exclude each other")
-        require_safe_url("server", self.server, allow_plaintext=False)
+        require_safe_url("server", self.server)
         return self
 
     def _refuse_others(self, taken: set[str]) -> None:

@@ -34,6 +34,15 @@ class AwsConnector(AwsLogin):
     requester_pays: bool = False
     """Agree that the account of these credentials pays for reading buckets whose owners want
     that."""
+    allow_plaintext: bool = False
+    """Permit an `endpoint_url` of http:// to an address that is not loopback: whoever is on the
+    way then reads the artifacts, and the credentials that STS issues."""
+
+    @model_validator(mode="after")
+    def _end_points_are_safe(self) -> Self:
+        for key in ("endpoint_url", "sts_endpoint_url"):
+            require_safe_url(key, getattr(self, key), allow_plaintext=self.allow_plaintext)
+        return self
 
     @model_validator(mode="after")
     def _resource_has_an_id(self) -> Self:
@@ -65,7 +74,7 @@ class GcpConnector(GcpLogin):
         named = ["kubernetes-cluster", "docker-registry"]
         _require_resource(self.resource_type, self.resource_id, named=named)
         for key in ("endpoint_url", "container_endpoint_url"):
-            require_safe_url(key, getattr(self, key), allow_plaintext=False)
+            require_safe_url(key, getattr(self, key))
         return self
 
 
@@ -99,7 +108,7 @@ class AzureConnector(AzureLogin):
         named = ["kubernetes-cluster", "docker-registry"]
         _require_resource(self.resource_type, self.resource_id, named=named)
         for key in ("endpoint_url", "management_endpoint_url"):
-            require_safe_url(key, getattr(self, key), allow_plaintext=False)
+            require_safe_url(key, getattr(self, key))
         return self
 
 
@@ -127,7 +136,7 @@ class DockerConnector(Part):
     @model_validator(mode="after")
     def _registry_is_safe(self) -> Self:
         url = self.registry if "://" in self.registry else f"https://{self.registry}"
-        require_safe_url("registry", url, allow_plaintext=False)
+        require_safe_url("registry", url)
         return self
 
 

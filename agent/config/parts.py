@@ -35,8 +35,10 @@ Reference = Annotated[
 ]
 
 
-def require_safe_url(name: str, url: str | None, *, allow_plaintext: bool) -> None:
+def require_safe_url(name: str, url: str | None, *, allow_plaintext: bool | None = None) -> None:
     """Refuse a *url* that is none, carries a user, or speaks plain HTTP to another host.
+
+    *allow_plaintext* is None where the part has no such key.
 
     Raises:
         ValueError: It is refused; the text begins with *name*, the key it stands at.
@@ -49,7 +51,8 @@ def require_safe_url(name: str, url: str | None, *, allow_plaintext: bool) -> No
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(f"{name}: no user, password, query or fragment in it")
     if parts.scheme == "http" and not allow_plaintext and not is_loopback(parts.hostname):
-        raise ValueError(f"{name}: use https://, or set allow_plaintext: true")
+        way_out = "" if allow_plaintext is None else ", or set allow_plaintext: true"
+        raise ValueError(f"{name}: use https://{way_out}")
 
 
 def has_host(parts: SplitResult) -> bool:

@@ -151,6 +151,12 @@ class AwsSecretsManager(AwsLogin):
     cache: Duration = 300.0
     """How long a value is kept."""
 
+    @model_validator(mode="after")
+    def _end_points_are_safe(self) -> Self:
+        for key in ("endpoint_url", "sts_endpoint_url"):
+            require_safe_url(key, getattr(self, key))
+        return self
+
 
 class AwsParameterStore(AwsLogin):
     """Parameters of AWS Systems Manager, encrypted ones too."""
@@ -160,6 +166,12 @@ class AwsParameterStore(AwsLogin):
     """Put before the path of every reference, as /prod/."""
     cache: Duration = 300.0
     """How long a value is kept."""
+
+    @model_validator(mode="after")
+    def _end_points_are_safe(self) -> Self:
+        for key in ("endpoint_url", "sts_endpoint_url"):
+            require_safe_url(key, getattr(self, key))
+        return self
 
 
 class GcpSecretManager(GcpLogin):
@@ -175,7 +187,7 @@ class GcpSecretManager(GcpLogin):
 
     @model_validator(mode="after")
     def _url_is_safe(self) -> Self:
-        require_safe_url("endpoint_url", self.endpoint_url, allow_plaintext=False)
+        require_safe_url("endpoint_url", self.endpoint_url)
         return self
 
 
@@ -194,7 +206,7 @@ class AzureKeyVault(AzureLogin):
     @model_validator(mode="after")
     def _url_is_safe(self) -> Self:
         for key in ("vault_url", "resource"):
-            require_safe_url(key, getattr(self, key), allow_plaintext=False)
+            require_safe_url(key, getattr(self, key))
         return self
 
     @property

@@ -60,6 +60,14 @@ def test_every_mistake_is_named_at_once_in_the_order_of_the_file(tmp_path):
         ("agent: {colour: x}", "known here: buffer_memory, drain_deadline, labels"),
         ("secret_stores: {v: {type: file, rot: /x, root: /y}}", "did you mean root?"),
         ("secret_stores: {v: {type: fil}}", "'vault', 'file', 'env'"),
+        (
+            "connectors: {c: {type: aws, endpoint_url: 'http://minio:9000'}}",
+            "connectors.c.endpoint_url: use https://, or set allow_plaintext: true",
+        ),
+        (
+            "secret_stores: {s: {type: aws-secrets-manager, endpoint_url: 'http://aws.example'}}",
+            "secret_stores.s.endpoint_url: use https://",
+        ),
         ("secret_stores: {v: {root: /x}}", "secret_stores.v.type: should be there"),
         ("secret_stores: {v: {type: file}}", "secret_stores.v.root: is required"),
         ("connectors: {c: {type: aws, method: iam-role}}", "method iam-role needs role_arn"),

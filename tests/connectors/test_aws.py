@@ -153,7 +153,7 @@ def test_more_prefixes_than_a_policy_holds_open_their_bucket_and_the_log_says_so
 
         connect("s3-bucket", reads=many, **ROLE)
 
-    assert [("session.widened", "warning", "it", 30)] == [
+    assert [("credential.widened", "warning", "it", 30)] == [
         (entry["event"], entry["log_level"], entry["connector"], entry["stores"]) for entry in logs
     ]
 

@@ -300,6 +300,8 @@ log.info("after")
         assert process.stdout is not None
         lasted = float(process.stdout.readline())
         with open(ours, "rb") as reader:
+            # There is room again before the next line is written.
+            reader.read(16 * 1024)
             process.stdin.close()  # type: ignore[union-attr]
             *_, after, dropped = reader.read().splitlines()
         process.stdout.close()

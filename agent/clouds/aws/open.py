@@ -113,7 +113,7 @@ def _reading(name: str, places: Sequence[ArtifactUri], partition: str) -> Policy
     buckets = [ArtifactUri(place.scheme, place.bucket, ()) for place in places]
     policy = reading_policy(buckets, partition=partition)
     if _fits(policy):
-        log.warning("session.widened", connector=name, stores=len(places))
+        log.warning("credential.widened", connector=name, stores=len(places))
         return policy
     raise UsageError(
         f"the AWS login of {name!r}: STS takes {_POLICY_LIMIT} characters of session policy, and "

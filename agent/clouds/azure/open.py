@@ -156,4 +156,4 @@ def _named(where: str, place: Place) -> Place:
 
 
 def _check_url(url: str) -> None:
-    require_safe_url("BlobEndpoint", url, allow_plaintext=False)
+    require_safe_url("BlobEndpoint", url)

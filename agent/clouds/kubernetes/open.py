@@ -42,7 +42,8 @@ def open_kubernetes_login(
             f"{what} {name}: type kubernetes needs the extra kubernetes: "
             "pip install 'cloud-agent[kubernetes]'"
         )
-    return KubernetesLogin(name, _method(kubernetes, secrets), secrets)
+    label = name if what == "connector" else f"{what} {name}"
+    return KubernetesLogin(label, _method(kubernetes, secrets), secrets)
 
 
 def _method(kubernetes: config.KubernetesLogin, secrets: SecretSource) -> Method:
