@@ -69,7 +69,7 @@ async def running(runner: PipelineRunner, run: str = "run") -> RunStatus:
     async def at_work() -> bool:
         return (await runner.status(run)).state is RunState.RUNNING
 
-    await until(at_work, message=f"the beginning of {run}")
+    await until(at_work, timeout=50, message=f"the beginning of {run}")
     return await runner.status(run)
 
 
@@ -79,7 +79,7 @@ async def ended(runner: PipelineRunner, run: str = "run") -> RunStatus:
     async def over() -> bool:
         return (await runner.status(run)).state.ended
 
-    await until(over, message=f"the end of {run}")
+    await until(over, timeout=50, message=f"the end of {run}")
     return await runner.status(run)
 
 

@@ -103,9 +103,12 @@ class Follower:
             return True
         pods, version = await self._cluster.pods(job, namespace)
         finished = reasons.is_over(job)
-        if not finished and await self._is_to_stop(job, pods):
-            await self._cluster.delete_job(job, namespace)
         pod = next((one for one in pods if one["metadata"]["uid"] not in self._cursor.done), None)
+        if not finished:
+            if pod is None or not _has_begun(pod, self._rules.container):
+                await self._note_waiting(job, pod)
+            if await self._is_to_stop(job, pods):
+                await self._cluster.delete_job(job, namespace)
         patience = self._times.pause if finished or _all_over(pods) else self._times.look
         if pod is not None and (_has_begun(pod, self._rules.container) or finished):
             if await self._read(pod):
@@ -114,8 +117,6 @@ class Follower:
         elif finished:
             await self._end(_ending(job, pods[-1] if pods else None, self._rules.container))
             return True
-        else:
-            await self._note_waiting(job, pod)
         await self._cluster.change(job, namespace, since=version, patience=patience)
         return False
 
@@ -309,7 +310,7 @@ def _ending(job: Object, pod: Object | None, container: str) -> Ending:
     late = failure.get("reason") == "DeadlineExceeded"
     why = reasons.why_failed(job, pod)
     if why:
-        log.warning("run.failed", job=job["metadata"]["name"], reason=why.text, detail=why.detail)
+        log.warning("run.failed", name=job["metadata"]["name"], reason=why.text, detail=why.detail)
     state = RunState.TIMED_OUT if late else RunState.FAILED
     return Ending(state, None if late else code, why.text if why else None)
 

@@ -114,7 +114,7 @@ class KubernetesRunner:
                 asked = await self._create(settings, record, job, held)
                 unless_followed.pop_all()
                 self._follow(record, asked, settings, lock, held)
-                log.info("run.started", run=run, pipeline=pipeline, job=asked.name)
+                log.info("run.started", run=run, pipeline=pipeline, name=asked.name)
         return await self._attended(record)
 
     async def status(self, run: str) -> RunStatus:
@@ -241,7 +241,7 @@ class KubernetesRunner:
         wanted = job["metadata"]["annotations"]
         if there is None or any(annotations.get(key) != wanted[key] for key in (RUN, DIGEST)):
             raise Conflict(detail=f"Job {asked.name} in namespace {asked.namespace}")
-        log.info("run.found", run=record.run, job=asked.name)
+        log.info("run.found", run=record.run, name=asked.name)
         return there
 
     async def _attended(self, record: Record) -> RunStatus:

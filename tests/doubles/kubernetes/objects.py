@@ -42,6 +42,7 @@ class Objects:
         self._controllers = controllers
         for name in ("default", "kube-system"):
             storage.create(Key("", "namespaces", "", name), _namespace(name))
+            self._default_account(name)
 
     def get(self, resource: Resource, asked: Asked, _request: Request) -> Answer:
         return Answer(200, self.found(resource, asked))

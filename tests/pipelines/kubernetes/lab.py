@@ -70,6 +70,8 @@ class ClusterLab:
         self.state_dir = state_dir
         self.secrets = dict(secrets or {})
         self.namespace = cluster.namespace()
+        self.patience = 1 if cluster.double else 30
+        """Until this cluster has said what keeps a pod from starting, in seconds."""
         self.held = 0
         self.released: set[int] = set()
         self._runners: list[PipelineRunner] = []

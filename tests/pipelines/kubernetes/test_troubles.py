@@ -29,7 +29,7 @@ TOO_BIG = {"resources": {"requests": {"memory": "1000000Gi"}}}
 )
 async def test_a_run_that_can_not_begin_says_why_and_is_given_up(lab: ClusterLab, container, why):
     """In its status and its log while it waits, and as the reason of its failure."""
-    runner = lab.runner(shell("true", **container), start_timeout=1)
+    runner = lab.runner(shell("true", **container), start_timeout=lab.patience)
     await start(runner)
 
     status = await ended(runner)
@@ -68,7 +68,7 @@ async def test_a_quota_on_pods_is_told(lab: ClusterLab):
 
 async def test_what_is_public_names_no_host(lab: ClusterLab, capfd):
     """The cluster's own words go to the customer's log alone."""
-    runner = lab.runner(shell("true", image=NO_IMAGE), start_timeout=1)
+    runner = lab.runner(shell("true", image=NO_IMAGE), start_timeout=lab.patience)
     await start(runner)
 
     status = await ended(runner)
