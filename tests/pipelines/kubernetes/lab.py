@@ -125,6 +125,11 @@ async def hold_nothing(_references: Sequence[SecretReference], _seconds: float) 
     return Held((), lambda: None)
 
 
+def connector(kubeconfig: Path) -> KubernetesConnector:
+    """Access to the cluster that *kubeconfig* names."""
+    return KubernetesConnector(type="kubernetes", method="kubeconfig", kubeconfig_file=kubeconfig)
+
+
 def open_runner(
     container: Mapping[str, Any],
     state_dir: Path,
@@ -144,15 +149,12 @@ def open_runner(
         connector="cluster",
         **{"namespace": namespace, "stop_grace": 2, **settings},
     )
-    connector = KubernetesConnector(
-        type="kubernetes", method="kubeconfig", kubeconfig_file=kubeconfig
-    )
     secrets = open_secret_stores({}, on_secret=lambda _: None)
     return open_kubernetes_runner(
         [pipeline],
         RunDirectories(state_dir / "runs"),
         hold,
-        connectors=open_connectors({"cluster": connector}, secrets),
+        connectors=open_connectors({"cluster": connector(kubeconfig)}, secrets),
         secrets=None,
         times=times,
     )
