@@ -17,6 +17,7 @@ from agent.pipelines.base import RunState
 from agent.pipelines.kubernetes import reasons
 from agent.pipelines.kubernetes.cluster import Cluster, Unreadable
 from agent.pipelines.kubernetes.log_lines import LogLines, Place
+from agent.pipelines.kubernetes.pods import all_over, has_begun, is_over, state_of
 from agent.pipelines.kubernetes.reasons import Trouble
 from agent.pipelines.kubernetes.record import Asked, Cursor, Record, Seen
 from agent.pipelines.run_directory import Ending
@@ -105,12 +106,12 @@ class Follower:
         finished = reasons.is_over(job)
         pod = next((one for one in pods if one["metadata"]["uid"] not in self._cursor.done), None)
         if not finished:
-            if pod is None or not _has_begun(pod, self._rules.container):
+            if pod is None or not has_begun(pod, self._rules.container):
                 await self._note_waiting(job, pod)
             if await self._is_to_stop(job, pods):
                 await self._cluster.delete_job(job, namespace)
-        patience = self._times.pause if finished or _all_over(pods) else self._times.look
-        if pod is not None and (_has_begun(pod, self._rules.container) or finished):
+        patience = self._times.pause if finished or all_over(pods) else self._times.look
+        if pod is not None and (has_begun(pod, self._rules.container) or finished):
             if await self._read(pod):
                 return False
             patience = min(patience, self._times.again)
@@ -122,11 +123,11 @@ class Follower:
 
     async def _read(self, pod: Object) -> bool:
         """Read what there is of the log of *pod*; False when there is nothing to do but wait."""
-        over = _is_over(pod, self._rules.container)
+        over = is_over(pod, self._rules.container)
         await self._begin(pod)
         if self._cursor.cut:
             return await self._leave(pod) if over else False
-        if not _has_begun(pod, self._rules.container):
+        if not has_begun(pod, self._rules.container):
             return await self._leave(pod)
         await self._note(Seen(RunState.RUNNING))
         lines = LogLines(self._cursor.place)
@@ -199,7 +200,7 @@ class Follower:
             return False
         if await asyncio.to_thread(self._record.stopping):
             return True
-        begun = any(_has_begun(pod, self._rules.container) for pod in pods)
+        begun = any(has_begun(pod, self._rules.container) for pod in pods)
         late = time.time() - self._asked.at > self._rules.start_timeout
         if begun or not late:
             return False
@@ -280,30 +281,8 @@ class Follower:
         await _whole(asyncio.to_thread(self._record.append, text, cursor))
 
 
-def _container(pod: Object, name: str) -> Object:
-    """Return the state of one container of *pod*."""
-    found = (pod.get("status") or {}).get("containerStatuses") or ()
-    states = [one.get("state") or {} for one in found if one.get("name") == name]
-    return dict(states[0]) if states else {}
-
-
-def _has_begun(pod: Object, container: str) -> bool:
-    state = _container(pod, container)
-    return "running" in state or "terminated" in state
-
-
-def _is_over(pod: Object, container: str) -> bool:
-    phase = (pod.get("status") or {}).get("phase")
-    return "terminated" in _container(pod, container) or phase in ("Succeeded", "Failed")
-
-
-def _all_over(pods: list[Object]) -> bool:
-    phases = [(pod.get("status") or {}).get("phase") for pod in pods]
-    return bool(phases) and all(phase in ("Succeeded", "Failed") for phase in phases)
-
-
 def _ending(job: Object, pod: Object | None, container: str) -> Ending:
-    code = _container(pod, container).get("terminated", {}).get("exitCode") if pod else None
+    code = state_of(pod, container).get("terminated", {}).get("exitCode") if pod else None
     if reasons.is_complete(job):
         return Ending(RunState.SUCCEEDED, 0)
     failure = reasons.failure_of(job) or {}
