@@ -85,6 +85,8 @@ class Parts:
                 settings.pipelines,
                 state_dir=Path(settings.agent.state_dir),
                 hold=secrets.hold,
+                connectors=connectors,
+                secrets=secrets,
             ),
             decide=open_policy(settings.policy).decide,
         )

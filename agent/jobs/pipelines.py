@@ -107,7 +107,8 @@ async def _log(
 
 def _ended(status: RunStatus) -> Result:
     outcome, reason, message = _OUTCOMES.get(status.state, (Outcome.SUCCEEDED, None, ""))
-    return Result(_described(status), outcome=outcome, reason=reason, message=message)
+    told = status.reason if message and status.reason else message
+    return Result(_described(status), outcome=outcome, reason=reason, message=told)
 
 
 def _described(status: RunStatus) -> dict[str, JsonValue]:
@@ -116,6 +117,7 @@ def _described(status: RunStatus) -> dict[str, JsonValue]:
         "pipeline": status.pipeline,
         "state": status.state.value,
         "exit_code": status.exit_code,
+        "why": status.reason,
         "artifacts": [],
         "links": [],
     }
