@@ -29,7 +29,14 @@ _FORBIDDEN = tuple(
         "fd20:ce::254/128",  # Google
     )
 )
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+_WRAPS_IN_ITS_END = (
+    ipaddress.ip_network("::/96"),  # compatible, out of use
+    ipaddress.ip_network("::ffff:0:0/96"),  # mapped
+    ipaddress.ip_network("::ffff:0:0:0/96"),  # translated
+    ipaddress.ip_network("64:ff9b::/96"),
+    _LOCAL_NAT64,
+)
 
 _allowed: ContextVar[bool] = ContextVar("metadata_allowed", default=False)
 
@@ -51,7 +58,7 @@ def is_metadata(host: str) -> bool:
         address: Address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return True
-    return any(_unwrapped(address) in network for network in _FORBIDDEN)
+    return any(meant in network for meant in _meant_by(address) for network in _FORBIDDEN)
 
 
 def is_loopback(host: str) -> bool:
@@ -62,16 +69,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _unwrapped(address: Address) -> Address:
+def _meant_by(address: Address) -> Iterator[Address]:
+    """Yield *address*, and what an IPv6 address that wraps one of IPv4 leads to."""
+    yield address
     if not isinstance(address, ipaddress.IPv6Address):
-        return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
+        return
     if address.sixtofour is not None:
-        return address.sixtofour
-    if any(address in network for network in _NAT64):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address
+        yield address.sixtofour
+    bits = int(address)
+    if any(address in network for network in _WRAPS_IN_ITS_END):
+        yield ipaddress.IPv4Address(bits & 0xFFFFFFFF)
+    if address in _LOCAL_NAT64:
+        # RFC 6052, 2.2: behind 48 bits, around an octet of zeros.
+        yield ipaddress.IPv4Address((bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF)
 
 
 @contextmanager

@@ -13,7 +13,15 @@ from agent.egress import EgressRefused, guard, is_metadata, metadata_allowed
 from agent.http_session import HttpSession, RequestException
 
 METADATA = "169.254.169.254"
-WRAPPED = [f"::ffff:{METADATA}", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1"]
+WRAPPED = [
+    f"::ffff:{METADATA}",
+    f"::{METADATA}",
+    f"::ffff:0:{METADATA}",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::a9fe:a9fe",
+    "64:ff9b:1:a9fe:a9:fe00::",
+    "2002:a9fe:a9fe::1",
+]
 
 
 @pytest.fixture(autouse=True)
