@@ -74,15 +74,16 @@ def as_yaml(connectors: Sequence["Imported"], *, written: bool) -> str:
 
 
 def _one(connector: "Imported", *, written: bool) -> Iterator[str]:
-    yield f"  {connector.name}:"
+    yield f"  {json.dumps(connector.name)}:"
     for key in connector.left_out:
-        yield f"    # ZenML's {key} has no counterpart here and was left out"
+        # As JSON: whoever writes to the server chooses this, and a new line would end the comment.
+        yield f"    # ZenML's {json.dumps(key)} has no counterpart here and was left out"
     names = sorted({str(value) for value in connector.settings.values() if _is_reference(value)})
     for name in names:
         held = name.partition("#")[2] in connector.secrets
         if not (held and written):
             why = "is in the export" if held else "is not in the export"
-            yield f"    # to be stored as {name}; its value {why}"
+            yield f"    # to be stored as {json.dumps(name)}; its value {why}"
     for key, value in connector.settings.items():
         # JSON is YAML, and says without doubt what is text and what is not.
         yield f"    {key}: {json.dumps(value, ensure_ascii=False)}"

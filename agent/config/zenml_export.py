@@ -17,6 +17,7 @@ from agent.config.connectors import Connector
 from agent.errors import UsageError
 from agent.secret import Secret
 
+_NAME_HERE = "{name}"
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -112,14 +113,19 @@ class Imported:
 def imported(export: object, *, store: str, path: str = "{name}") -> list[Imported]:
     """Return a connector for each one in *export*, in its order; does no I/O.
 
-    Each secret becomes a reference ``secret://STORE/PATH#FIELD``, with *path* formatted with the
-    connector's name, and ZenML's name of the field, whether or not the export holds its value.
+    Each secret becomes a reference ``secret://STORE/PATH#FIELD``, where the connector's name stands
+    for ``{name}`` in *path*, and ZenML's name of the field, whether or not the export holds its
+    value.
 
     Raises:
-        UsageError: It is no export, or has a type or method that we don't have. The text repeats no
-            value.
+        UsageError: It is no export, has a type or method that we don't have, or names that can't be
+            told apart here. The text repeats no value.
     """
-    return [_connector(one, store, path) for one in _items(export)]
+    found = [_connector(one, store, path) for one in _items(export)]
+    names = [one.name for one in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"connector {min(twice)}: two of them would get this name; rename one")
+    return found
 
 
 def _items(export: object) -> list[Mapping[str, Any]]:
@@ -135,7 +141,9 @@ def _items(export: object) -> list[Mapping[str, Any]]:
 
 
 def _connector(one: Mapping[str, Any], store: str, path: str) -> Imported:
-    name = _NOT_A_NAME.sub("-", str(one.get("name") or "connector")).strip("-.")[:64]
+    name = _NOT_A_NAME.sub("-", str(one.get("name"))).strip("-._")[:64]
+    if not name:
+        raise UsageError("a connector has no name with letters or digits of ASCII; rename it")
     body = one["body"]
     kind, method = _type_of(body), str(body.get("auth_method"))
     if (kind, method) not in _METHODS:
@@ -146,7 +154,7 @@ def _connector(one: Mapping[str, Any], store: str, path: str) -> Imported:
     settings |= {ours: given[theirs] for theirs, ours in chosen.plain.items() if given.get(theirs)}
     settings |= dict(_policy(given))
     settings |= {
-        ours: f"secret://{store}/{path.format(name=name)}#{theirs}"
+        ours: f"secret://{store}/{path.replace(_NAME_HERE, name)}#{theirs}"
         for theirs, ours in chosen.secret.items()
     }
     settings |= dict(_resource(body, one, chosen.type))
@@ -204,8 +212,8 @@ def _resource(
             yield "resource_id", body["resource_id"]
     metadata = one.get("metadata")
     seconds = metadata.get("expiration_seconds") if isinstance(metadata, dict) else None
-    if kind in ("aws", "gcp") and seconds:
-        yield "duration", f"{int(seconds)}s"
+    if kind in ("aws", "gcp") and isinstance(seconds, int) and seconds > 0:
+        yield "duration", f"{seconds}s"
 
 
 def _require_valid(name: str, settings: Mapping[str, Any]) -> None:

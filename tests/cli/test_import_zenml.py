@@ -119,6 +119,53 @@ def test_what_is_wrong_is_told_without_a_value(export: object, says: str | None)
     assert HIDDEN not in str(wrong.value)
 
 
+class TestHostileExport:
+    """Whoever may write to the ZenML server chooses names and keys."""
+
+    def test_no_key_makes_a_line_of_its_own(self, tmp_path: Path, capsys) -> None:
+        evil = (
+            "x\n  evil: {type: docker, username: secret://files/a, password: secret://files/b}\n#"
+        )
+        given = {"username": "u", "password": HIDDEN, evil: "1"}
+        (tmp_path / "e.json").write_text(json.dumps(exported("docker", "password", given)))
+
+        main(["config", "import-zenml", "-f", str(tmp_path / "e.json"), "--store", "files"])
+
+        assert ["my-docker"] == list(yaml.safe_load(capsys.readouterr().out)["connectors"])
+
+    @pytest.mark.parametrize("name", ["", "模型", ".."])
+    def test_a_name_that_is_none_here_is_told(self, name: str) -> None:
+        export = exported("docker", "password", {"username": "u", "password": HIDDEN})
+        export["name"] = name
+
+        with pytest.raises(UsageError, match="rename it"):
+            imported(export, store="files")
+
+    def test_two_that_would_be_one_are_told(self) -> None:
+        both = [exported("docker", "password", {"username": "u", "password": HIDDEN}) for _ in "ab"]
+        both[0]["name"], both[1]["name"] = "team a", "team-a"
+
+        with pytest.raises(UsageError, match="team-a: two of them"):
+            imported(both, store="files")
+
+    @pytest.mark.parametrize("path", ["{nam}", "{", "{name.__class__}", "{0}"])
+    def test_a_path_is_no_template_language(self, path: str) -> None:
+        export = exported("docker", "password", {"username": "u", "password": HIDDEN})
+
+        [found] = imported(export, store="files", path=path)
+
+        assert f"secret://files/{path}#username" == found.settings["username"]
+
+    @pytest.mark.parametrize("seconds", ["soon", -1, 0, None, [], 1.5])
+    def test_a_life_that_is_none_is_left_out(self, seconds: object) -> None:
+        export = exported("aws", "implicit", {"region": "eu-west-1"})
+        export["metadata"]["expiration_seconds"] = seconds
+
+        [found] = imported(export, store="files")
+
+        assert "duration" not in found.settings
+
+
 class TestCommand:
     def test_a_real_export_is_used_right_away(
         self, zenml: Zenml, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -166,9 +213,10 @@ class TestCommand:
 
         out = capsys.readouterr().out
         assert (
-            "# to be stored as secret://vault/my-docker#password; its value is in the export" in out
+            '# to be stored as "secret://vault/my-docker#password"; its value is in the export'
+            in out
         )
-        assert "# ZenML's extra has no counterpart here and was left out" in out
+        assert '# ZenML\'s "extra" has no counterpart here and was left out' in out
         assert HIDDEN not in out
 
     def test_no_file_is_overwritten(self, tmp_path: Path, capsys) -> None:
