@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.base import ArtifactStore, Catalog, Located
+from agent.artifacts.base import ArtifactStore, ByteRange, Catalog, Located
 from agent.artifacts.stores import ArtifactStores
-from agent.errors import BadParameters, NotFound, PolicyDenied, Unsupported
+from agent.errors import AccessDenied, BadParameters, NotFound, PolicyDenied, Unsupported
 from agent.guard.policy import PolicyRequest
 from agent.jobs.kind import Tools
 from agent.telemetry.logs import get_logger
 
 log = get_logger()
 
+MOST_STEPS = 4
+"""A catalog may lead to another name of its own, or to another catalog; few do more than once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the bytes are; *max_bytes* is the policy's limit for this very place.
+    """Where the bytes are; *max_bytes* is the policy's limit for the place that a catalog named.
 
     *catalogued* says that a catalog led there, so that it may be a directory; *beside* are files in
     it that are not the artifact's own.
@@ -67,53 +70,72 @@ async def locate(uri: ArtifactUri, kind: str, tools: Tools) -> Place:
     """Return where the bytes of *uri* are, which the policy has allowed for *kind*.
 
     A catalog's answer was written by whoever may write to the catalog. So the policy decides about
-    it too, and only a configured store reads it; whether it is outside of all stores or denied
-    looks the same to the control plane.
+    it too, and about each answer where one leads to the next, and only a configured store reads it.
+    Whether it is outside of all stores or denied looks the same to the control plane.
 
     Raises:
-        NotFound: No store holds it, or the catalog does not know it.
-        PolicyDenied: The policy does not allow *kind* where the bytes are.
+        NotFound: No store holds it, the catalog does not know it, or its answers have no end.
+        PolicyDenied: The policy does not allow *kind* where the bytes are, or on the way there.
     """
-    store = tools.artifacts.find(uri)
-    if not isinstance(store, Catalog):
-        return Place(uri, store)
-    located = await store.locate(uri)
-    if located.uri == uri:
-        return Place(uri, store)
-    log.info("artifact.located", store=store.name, uri=str(uri), at=str(located.uri))
-    return _permitted(uri, located, kind, tools)
+    place = Place(uri, tools.artifacts.find(uri))
+    for _ in range(MOST_STEPS):
+        if not isinstance(place.store, Catalog):
+            return place
+        located = await place.store.locate(place.uri)
+        if located.uri == place.uri:
+            return place
+        log.info(
+            "artifact.located", store=place.store.name, uri=str(place.uri), at=str(located.uri)
+        )
+        place = _permitted(place, located, kind, tools)
+    raise NotFound(detail=f"{uri} leads from catalog to catalog without an end")
 
 
 async def the_one_file(place: Place, kind: str, tools: Tools) -> Place:
     """Return *place*, or the one file in it when a catalog led to a directory.
 
+    What can be opened is not listed: whoever may read a file need not be allowed to list.
+
     Raises:
         BadParameters: It has several files of its own, and somebody has to say which.
         PolicyDenied: The policy does not allow *kind* for that file.
     """
-    if not place.catalogued:
+    if not place.catalogued or await _is_file(place):
         return place
     try:
         page = await place.store.list(place.uri, page_size=1000, page_token=None)
-    except NotFound:
+    except (NotFound, AccessDenied, Unsupported):
         return place
     files = [entry.uri for entry in page.entries if entry.kind == "file"]
     own = [file for file in files if file not in place.beside] or files
     if len(own) != 1 or page.next_token is not None:
         raise BadParameters("the artifact has more than one file; list it, and name one by path")
-    return _permitted(place.uri, Located(own[0]), kind, tools)
+    return _permitted(place, Located(own[0]), kind, tools)
 
 
-def _permitted(uri: ArtifactUri, located: Located, kind: str, tools: Tools) -> Place:
+async def _is_file(place: Place) -> bool:
+    """Say whether *place* can be opened, which a catalog is not asked: it may fetch all for it."""
+    if isinstance(place.store, Catalog):
+        return False
+    try:
+        async with place.store.open(place.uri, span=ByteRange(0, 0)):
+            return True
+    except (NotFound, Unsupported):
+        return False
+
+
+def _permitted(place: Place, located: Located, kind: str, tools: Tools) -> Place:
+    """Return where *located* is, with the tightest limit of all steps on the way."""
     decision = tools.decide(PolicyRequest(kind, artifact=located.uri))
     if not decision.allowed:
-        raise PolicyDenied(detail=f"{uri} is at {located.uri}: {decision.why}")
+        raise PolicyDenied(detail=f"{place.uri} is at {located.uri}: {decision.why}")
     try:
         store = tools.artifacts.find(located.uri)
     except NotFound:
-        detail = f"{uri} is at {located.uri}, which no configured store contains"
+        detail = f"{place.uri} is at {located.uri}, which no configured store contains"
         raise PolicyDenied(detail=detail) from None
-    return Place(located.uri, store, decision.max_bytes, True, located.beside)
+    limits = [limit for limit in (place.max_bytes, decision.max_bytes) if limit is not None]
+    return Place(located.uri, store, min(limits, default=None), True, located.beside)
 
 
 def _parsed(text: str) -> ArtifactUri:

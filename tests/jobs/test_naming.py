@@ -1,13 +1,18 @@
 """Which artifact a job names, and that a catalog leads nowhere the policy does not allow."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from pydantic import ValidationError
 
 from agent.artifact_uri import ArtifactUri
+from agent.artifacts.base import ArtifactStore
 from agent.artifacts.file import FileArtifactStore
+from agent.artifacts.http.store import HttpArtifactStore
 from agent.artifacts.stores import ArtifactStores
+from agent.credentials import HttpCredentials
 from agent.errors import BadParameters, NotFound, PolicyDenied, TooLarge, Unsupported
 from agent.guard.policy import Decision, PolicyRequest
 from agent.jobs.fetch_artifact import FETCH_ARTIFACT, FetchArtifact, artifact_of
@@ -15,16 +20,28 @@ from agent.jobs.kind import Ticket, Tools
 from agent.jobs.outputs import Data
 from agent.pipelines.run_directories import RunDirectories
 from agent.pipelines.runners import PipelineRunners
+from agent.secret import Secret
+from agent.testing.connectors import GivenConnector
 from tests.doubles.catalog import GivenCatalog
+from tests.doubles.http_service import http_service
 
 RUN = "b1946ac92492d2347c6235b4d2611184"
 VERSION = "00000000-0000-4000-8000-000000000001"
 
 
-def tools_of(directory: Path, places: dict[str, str], *, max_bytes: int | None = None) -> Tools:
-    """Tools with the catalogs ``mlflow://ml`` and ``zenml://prod``, and files that are allowed."""
+def tools_of(
+    directory: Path,
+    places: dict[str, str],
+    *,
+    max_bytes: int | None = None,
+    beside: Sequence[tuple[ArtifactUri, ArtifactStore]] = (),
+) -> Tools:
+    """Tools with the catalogs ``mlflow://ml`` and ``zenml://prod``, and files that are allowed.
+
+    *beside* are more stores.
+    """
     files = ArtifactUri.parse(f"file://{directory}")
-    stores = [(files, FileArtifactStore("files", files, block_bytes=lambda: 65536))]
+    stores = [(files, FileArtifactStore("files", files, block_bytes=lambda: 65536)), *beside]
     for text in ("mlflow://ml", "zenml://prod"):
         root = ArtifactUri.parse(text)
         stores.append((root, GivenCatalog(root, places)))
@@ -152,3 +169,65 @@ async def test_the_policy_is_asked_about_that_file_too(tmp_path):
 
     with pytest.raises(PolicyDenied):
         await fetched(tools, zenml_artifact_version=VERSION)
+
+
+@pytest.mark.parametrize("status", [403, 200])
+async def test_a_file_is_fetched_where_nothing_can_be_listed(tmp_path, status):
+    """As with an S3 key without ListBucket, and a web server without an index; no credential is
+    dropped for it."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.endswith("/"):
+            return web.Response(status=status)
+        return web.Response(body=b"weights")
+
+    async with http_service(answer) as url:
+        root = ArtifactUri.parse(url)
+        login = GivenConnector(HttpCredentials(Secret("Bearer of-a-test")))
+        store = HttpArtifactStore("web", root, login, block_bytes=lambda: 65536)
+        tools = tools_of(tmp_path, {VERSION: f"{url}/model"}, beside=[(root, store)])
+
+        assert b"weights" == await fetched(tools, zenml_artifact_version=VERSION)
+        assert [] == login.invalidated
+        await store.close()
+
+
+async def test_what_neither_can_be_opened_nor_listed_is_not_found(tmp_path):
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=200 if request.path.endswith("/") else 404)
+
+    async with http_service(answer) as url:
+        root = ArtifactUri.parse(url)
+        login = GivenConnector(HttpCredentials(None))
+        store = HttpArtifactStore("web", root, login, block_bytes=lambda: 65536)
+        tools = tools_of(tmp_path, {VERSION: f"{url}/model"}, beside=[(root, store)])
+
+        with pytest.raises(NotFound):
+            await fetched(tools, zenml_artifact_version=VERSION)
+        await store.close()
+
+
+async def test_a_catalog_that_leads_to_itself_is_followed_with_the_policy(tmp_path):
+    """Each step is asked about, and allowed bytes at its end do not make up for it."""
+    (tmp_path / "model").write_bytes(b"weights")
+    places = {
+        "runs/a/model": f"mlflow://ml/runs/{RUN}/model",
+        "runs/b/model": "mlflow://ml/secret/model",
+        f"runs/{RUN}/model": f"file://{tmp_path}/model",
+        "secret/model": f"file://{tmp_path}/model",
+    }
+    tools = tools_of(tmp_path, places)
+
+    assert b"weights" == await fetched(tools, uri="runs:/a/model")
+    with pytest.raises(PolicyDenied):
+        await fetched(tools, uri="runs:/b/model")
+
+
+async def test_catalogs_that_lead_in_a_circle_are_left(tmp_path):
+    places = {
+        "runs/a/model": "mlflow://ml/runs/b/model",
+        "runs/b/model": "mlflow://ml/runs/a/model",
+    }
+
+    with pytest.raises(NotFound):
+        await fetched(tools_of(tmp_path, places), uri="runs:/a/model")
