@@ -5,6 +5,7 @@ Which question finds them stands in `server`, and where they are in `locating`.
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,12 @@ ANSWER_SECONDS = 600.0
 
 
 class MlflowArtifactStore:
-    """Reads ``mlflow://NAME/runs/RUN/PATH`` and ``mlflow://NAME/models/MODEL/VERSION/PATH``.
+    """Reads ``mlflow://NAME/runs/RUN/PATH`` and ``mlflow://NAME/models/m-ID/PATH``.
 
-    A `Catalog`: bytes that MLflow keeps in a store of its own are read through the tracking server;
-    of all others it only says where they are. It names no versions of a file, so that a transfer
-    that breaks is not resumed.
+    A `Catalog`: bytes that MLflow keeps in a store of its own are read through the tracking server,
+    by the name of the run or logged model that owns them and by no other; of all others, and of
+    ``mlflow://NAME/models/MODEL/VERSION/PATH``, it only says where they are. It names no versions
+    of a file, so that a transfer that breaks is not resumed.
     """
 
     type = "mlflow"
@@ -54,13 +56,14 @@ class MlflowArtifactStore:
         self._client = HttpClient(name, connector)
 
     async def locate(self, uri: ArtifactUri) -> Located:
-        """Return where the bytes are, in the words of MLflow.
+        """Return where the bytes are, in the words of MLflow, or by which other name of this store.
 
         Raises:
-            Unsupported: They are where no agent reads, or MLflow would read another path.
+            Unsupported: They are where no agent reads, or MLflow would read another path, or what
+                belongs to no run and no logged model.
         """
         self._require_below_root(uri)
-        place = await self._client.ask(lambda service: locate(service, uri.segments))
+        place = await self._client.ask(lambda service: locate(service, uri))
         return Located(uri if isinstance(place, Proxied) else place)
 
     @asynccontextmanager
@@ -131,9 +134,9 @@ def _open(uri: ArtifactUri, span: ByteRange | None, service: Service) -> Content
 
 
 def _proxied(service: Service, uri: ArtifactUri) -> Proxied:
-    place = locate(service, uri.segments)
+    place = locate(service, uri)
     if not isinstance(place, Proxied):
-        raise Changed(detail="MLflow says that the artifact is in another store")
+        raise Changed(detail="MLflow says that the artifact is elsewhere, or has another name")
     return place
 
 
@@ -144,7 +147,7 @@ def _require_file(
     if response.status_code == 400:
         raise NotFound
     if response.status_code == 500:
-        level = _files(service, Proxied(place.root, place.path[:-1]))
+        level = _files(service, replace(place, path=place.path[:-1]))
         if (place.path[-1], False) not in {(name, is_dir) for name, is_dir, _ in level}:
             raise NotFound
     server.require(response, wanted)

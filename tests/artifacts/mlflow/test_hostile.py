@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,23 @@ from aiohttp import web
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.mlflow.store import MlflowArtifactStore
+from agent.artifacts.stores import ArtifactStores
 from agent.credentials import HttpCredentials
-from agent.errors import JobError, NotFound, StoreUnavailable, Unsupported
+from agent.errors import (
+    Changed,
+    JobError,
+    NotFound,
+    PolicyDenied,
+    StoreUnavailable,
+    Unsupported,
+)
+from agent.guard.policy import Decision, PolicyRequest
+from agent.jobs.fetch_artifact import FETCH_ARTIFACT, FetchArtifact
+from agent.jobs.kind import Ticket, Tools
+from agent.jobs.list_artifacts import LIST_ARTIFACTS, ListArtifacts
+from agent.jobs.outputs import Data
+from agent.pipelines.run_directories import RunDirectories
+from agent.pipelines.runners import PipelineRunners
 from agent.testing.artifact_stores import BLOCK, entries, read
 from agent.testing.connectors import GivenConnector
 from tests.doubles.http_service import http_service
@@ -95,29 +111,154 @@ class TestRoots:
                 await read(store, URI)
 
     @pytest.mark.parametrize(
-        "root", ["runs:/r1/x", "models:/m/1", "runs:/r1/a%2Fb", "runs:/r1/../x", "runs:/"]
+        ("root", "located"),
+        [
+            ("runs:/r2/x", "mlflow://lab/runs/r2/x/model/x"),
+            ("models:/m/1", "mlflow://lab/models/m/1/model/x"),
+            ("runs:/r1/a%2Fb", "mlflow://lab/runs/r1/a%2Fb/model/x"),
+        ],
     )
-    async def test_references_without_an_end(self, root: str) -> None:
+    async def test_a_reference_is_another_name(self, root: str, located: str) -> None:
+        """For which somebody asks the policy, and then this store again."""
         async with saying(root) as store:
-            with pytest.raises(NotFound):
-                await store.locate(URI)
+            assert located == str((await store.locate(URI)).uri)
+            with pytest.raises(Changed):
+                await read(store, URI)
 
-    async def test_a_version_leads_to_no_path_that_is_none(self) -> None:
+    @pytest.mark.parametrize("root", ["runs:/r1/../x", "runs:/", "runs:/r1//x", "runs:/r1/a\nb"])
+    async def test_a_reference_that_is_no_path(self, root: str) -> None:
         """What follows the run's id was written by who made the version."""
-        version = ArtifactUri.parse("mlflow://lab/models/churn/1/x")
-
-        async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            if request.path.endswith("/get-download-uri"):
-                return web.json_response({"artifact_uri": "runs:/r1/../../secret"})
-            return web.json_response({"run": {"info": {"artifact_uri": PROXIED}}})
-
-        async with http_service(answer) as url:
-            login = GivenConnector(HttpCredentials(None, url))
-            lab = ArtifactUri.parse("mlflow://lab")
-            store = MlflowArtifactStore("lab", lab, login, block_bytes=lambda: BLOCK)
+        async with saying(root) as store:
             with pytest.raises(Unsupported):
-                await read(store, version)
-            await store.close()
+                await store.locate(URI)
+            with pytest.raises(Unsupported):
+                await read(store, URI)
+
+
+MODEL = f"m-{'0' * 32}"
+SECRET = "mlflow-artifacts:/0/secret/artifacts"
+SECRET_MODEL = f"mlflow-artifacts:/0/models/m-{'1' * 32}/artifacts"
+BODY = b"not for the cloud"
+
+
+@asynccontextmanager
+async def deceiving(root: str) -> AsyncIterator[tuple[Tools, list[str]]]:
+    """Yield tools whose policy denies one run and one logged model, and the files handed out.
+
+    The server says *root* of everything but these two, and hands out all that it is asked for.
+    """
+    own = {"secret": SECRET, f"m-{'1' * 32}": SECRET_MODEL}
+    handed_out = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.endswith("/runs/get"):
+            text = own.get(request.query["run_id"], root)
+            return web.json_response({"run": {"info": {"artifact_uri": text}}})
+        if request.path.endswith("/get-download-uri"):
+            return web.json_response({"artifact_uri": root})
+        if "/artifacts" in request.path and not request.path.endswith("/files"):
+            return web.json_response({"files": [{"path": "pay.csv", "file_size": 1}]})
+        if request.path.startswith("/api/2.0/mlflow/logged-models/"):
+            text = own.get(request.path.rpartition("/")[2], root)
+            return web.json_response({"model": {"info": {"artifact_uri": text}}})
+        handed_out.append(str(request.rel_url))
+        return web.Response(body=BODY)
+
+    def decide(asked: PolicyRequest) -> Decision:
+        denied = ("mlflow://lab/runs/secret", f"mlflow://lab/models/m-{'1' * 32}")
+        within = any(asked.artifact.within(ArtifactUri.parse(text)) for text in denied)
+        return Decision(not within, 0, "a test")
+
+    async with http_service(answer) as url:
+        login = GivenConnector(HttpCredentials(None, url))
+        lab = ArtifactUri.parse("mlflow://lab")
+        store = MlflowArtifactStore("lab", lab, login, block_bytes=lambda: BLOCK)
+        runs = PipelineRunners({}, directories=RunDirectories(Path("/nonexistent")))
+        yield Tools(ArtifactStores([(lab, store)]), {}, runs, decide), handed_out
+        await store.close()
+
+
+NAMES = ["runs/r1", "models/churn/1", f"models/{MODEL}"]
+
+
+class TestDenied:
+    """What the policy denies by one name is not read by another one."""
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(
+        ("root", "path"),
+        [
+            ("runs:/secret/model", "pay.csv"),
+            ("runs:/secret", "pay.csv"),
+            (f"models:/m-{'1' * 32}", "pay.csv"),
+            (SECRET, "pay.csv"),
+            (f"{SECRET}/", "pay.csv"),
+            (f"{SECRET}/model", "pay.csv"),
+            (f"{SECRET}/r1/artifacts", "pay.csv"),
+            (f"{SECRET}/models/{MODEL}/artifacts", "pay.csv"),
+            (SECRET_MODEL, "pay.csv"),
+            ("mlflow-artifacts:/0", "secret/artifacts/pay.csv"),
+            ("mlflow-artifacts:/0/secret", "artifacts/pay.csv"),
+            ("mlflow-artifacts:/0/models", f"m-{'1' * 32}/artifacts/pay.csv"),
+        ],
+    )
+    async def test_by_another_name(self, name: str, root: str, path: str) -> None:
+        async with deceiving(root) as (tools, handed_out):
+            with pytest.raises(PolicyDenied):
+                await fetched(tools, f"mlflow://lab/{name}/{path}")
+            with pytest.raises(PolicyDenied):
+                await listed(tools, f"mlflow://lab/{name}/{path}".removesuffix("/pay.csv"))
+
+            assert [] == handed_out
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(
+        "root",
+        [
+            "mlflow-artifacts:/0", "mlflow-artifacts:/", "mlflow-artifacts:/0/secret",
+            "mlflow-artifacts:/artifacts", "mlflow-artifacts:/0/secret%2Fartifacts",
+            "mlflow-artifacts:/0/secret/artifacts?/r1/artifacts",
+            "mlflow-artifacts:/0/secret/artifacts#/r1/artifacts",
+            "mlflow-artifacts:/0/secret;/artifacts", "mlflow-artifacts:/1/secret/artifacts",
+            "mlflow-artifacts:/0/%73ecret/artifacts",
+        ],
+    )  # fmt: skip
+    async def test_proxied_artifacts_of_nobody(self, name: str, root: str) -> None:
+        """Refused, since no name of theirs could be asked about."""
+        async with deceiving(root) as (tools, handed_out):
+            with pytest.raises(Unsupported):
+                await fetched(tools, f"mlflow://lab/{name}/x")
+            with pytest.raises(Unsupported):
+                await listed(tools, f"mlflow://lab/{name}")
+
+            assert [] == handed_out
+
+    @pytest.mark.parametrize("root", ["runs:/r1/x", "models:/m/1", "runs:/r1"])
+    async def test_references_without_an_end(self, root: str) -> None:
+        async with deceiving(root) as (tools, _):
+            with pytest.raises(NotFound):
+                await fetched(tools, "mlflow://lab/runs/r1/x")
+
+    async def test_a_run_that_is_allowed(self) -> None:
+        """It may be found by any name, and may have a directory that is called like all roots."""
+        async with deceiving("mlflow-artifacts:/team/artifacts/r1/artifacts") as (
+            tools,
+            handed_out,
+        ):
+            for uri in ("runs/r1/a/artifacts/pay.csv", "models/churn/1/a/artifacts"):
+                assert await fetched(tools, f"mlflow://lab/{uri}") == BODY
+
+        assert ["/get-artifact?run_id=r1&path=a%2Fartifacts%2Fpay.csv"] * 2 == handed_out
+
+
+async def fetched(tools: Tools, uri: str) -> bytes:
+    outputs = FETCH_ARTIFACT.run(FetchArtifact(uri=uri), tools, Ticket("j-1"))
+    return b"".join([bytes(part.block) async for part in outputs if isinstance(part, Data)])
+
+
+async def listed(tools: Tools, uri: str) -> None:
+    async for _ in LIST_ARTIFACTS.run(ListArtifacts(uri=uri), tools, Ticket("j-1")):
+        pass
 
 
 class TestAnswers:

@@ -4,14 +4,29 @@ are."""
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.base import ByteRange, Catalog
 from agent.artifacts.mlflow.store import MlflowArtifactStore
+from agent.artifacts.stores import ArtifactStores
 from agent.credentials import HttpCredentials
-from agent.errors import AccessDenied, Changed, CredentialUnavailable, NotFound, Unsupported
+from agent.errors import (
+    AccessDenied,
+    Changed,
+    CredentialUnavailable,
+    NotFound,
+    PolicyDenied,
+    Unsupported,
+)
+from agent.guard.policy import Decision, PolicyRequest
+from agent.jobs.fetch_artifact import FETCH_ARTIFACT, FetchArtifact
+from agent.jobs.kind import Ticket, Tools
+from agent.jobs.outputs import Data
+from agent.pipelines.run_directories import RunDirectories
+from agent.pipelines.runners import PipelineRunners
 from agent.testing.artifact_stores import BLOCK, below, entries, read
 from agent.testing.connectors import GivenConnector
 from tests.artifacts.mlflow.places import MlflowPlace, mlflow_credentials
@@ -57,6 +72,13 @@ def model(mlflow: Mlflow) -> str:
     return name
 
 
+async def located(store: MlflowArtifactStore, uri: ArtifactUri) -> ArtifactUri:
+    """Return what *uri* is at after all steps that `agent.jobs.naming` would ask about."""
+    while (found := (await store.locate(uri)).uri) != uri:
+        uri = found
+    return uri
+
+
 def run_uri(run: Run, path: str = "model/MLmodel") -> ArtifactUri:
     return below(LAB, f"runs/{run.id}/{path}")
 
@@ -67,22 +89,22 @@ class TestRuns:
     async def test_proxied_ones_are_read_through_the_server(
         self, store: MlflowArtifactStore, run: Run
     ) -> None:
-        located = await store.locate(run_uri(run))
+        place = await store.locate(run_uri(run))
 
-        assert run_uri(run) == located.uri
+        assert run_uri(run) == place.uri
         assert b"flavors" == await read(store, run_uri(run), ByteRange(0, 6))
 
     async def test_others_are_where_mlflow_says(
         self, store: MlflowArtifactStore, direct: Run, seaweedfs: SeaweedFS
     ) -> None:
         """And are read there, with credentials of the agent's own."""
-        located = (await store.locate(run_uri(direct))).uri
+        place = (await store.locate(run_uri(direct))).uri
 
-        assert f"{direct.artifact_uri}/model/MLmodel" == str(located)
-        place = S3Place(seaweedfs)
-        s3 = type(place.store)("s3", ArtifactUri.parse(f"s3://{BUCKET}"), place.connector,
+        assert f"{direct.artifact_uri}/model/MLmodel" == str(place)
+        s3_place = S3Place(seaweedfs)
+        s3 = type(s3_place.store)("s3", ArtifactUri.parse(f"s3://{BUCKET}"), s3_place.connector,
                                block_bytes=lambda: BLOCK)  # fmt: skip
-        assert b"flavors: direct" == await read(s3, located)
+        assert b"flavors: direct" == await read(s3, place)
         await s3.close()
 
     async def test_the_server_is_not_asked_to_read_others(
@@ -134,7 +156,12 @@ class TestModels:
     ) -> None:
         number = mlflow.version(model, f"runs:/{run.id}/model", run_id=run.id)
 
-        assert b"flavors: none" == await read(store, below(LAB, f"models/{model}/{number}/MLmodel"))
+        uri = below(LAB, f"models/{model}/{number}/MLmodel")
+
+        assert run_uri(run) == (await store.locate(uri)).uri
+        assert b"flavors: none" == await read(store, run_uri(run))
+        with pytest.raises(Changed):
+            await read(store, uri)
 
     async def test_of_proxied_artifacts(
         self, mlflow: Mlflow, store: MlflowArtifactStore, run: Run, model: str
@@ -142,19 +169,22 @@ class TestModels:
         number = mlflow.version(model, f"{run.artifact_uri}/model", run_id=run.id)
         uri = below(LAB, f"models/{model}/{number}")
 
-        assert b"none" == await read(store, below(uri, "MLmodel"), ByteRange(9))
-        assert [below(uri, "MLmodel")] == [
-            entry.uri for entry in await entries(store, uri, page_size=1)
-        ]
+        place = (await store.locate(uri)).uri
+
+        assert run_uri(run, "model") == place
+        assert b"none" == await read(store, below(place, "MLmodel"), ByteRange(9))
+        assert [run_uri(run)] == [entry.uri for entry in await entries(store, place, page_size=1)]
+        with pytest.raises(Changed):
+            await entries(store, uri, page_size=1)
 
     async def test_of_artifacts_elsewhere(
         self, mlflow: Mlflow, store: MlflowArtifactStore, direct: Run, model: str
     ) -> None:
         number = mlflow.version(model, f"{direct.artifact_uri}/model", run_id=direct.id)
 
-        located = await store.locate(below(LAB, f"models/{model}/{number}/MLmodel"))
+        place = await store.locate(below(LAB, f"models/{model}/{number}/MLmodel"))
 
-        assert f"{direct.artifact_uri}/model/MLmodel" == str(located.uri)
+        assert f"{direct.artifact_uri}/model/MLmodel" == str(place.uri)
 
     async def test_of_a_logged_model(
         self, mlflow: Mlflow, store: MlflowArtifactStore, model: str
@@ -164,9 +194,11 @@ class TestModels:
         number = mlflow.version(model, f"models:/{logged.id}", model_id=logged.id)
 
         for uri in (below(LAB, f"models/{logged.id}"), below(LAB, f"models/{model}/{number}")):
-            assert b"logged" == await read(store, below(uri, "sub/MLmodel"))
-            listed = await entries(store, below(uri, "sub"), page_size=9)
-            assert [(below(uri, "sub/MLmodel"), 6)] == [(e.uri, e.size) for e in listed]
+            place = await located(store, uri)
+            assert below(LAB, f"models/{logged.id}") == place
+            assert b"logged" == await read(store, below(place, "sub/MLmodel"))
+            listed = await entries(store, below(place, "sub"), page_size=9)
+            assert [(below(place, "sub/MLmodel"), 6)] == [(e.uri, e.size) for e in listed]
 
     @pytest.mark.parametrize("form", ["{model}/@prod", "{model}@prod"])
     async def test_by_its_alias(
@@ -178,7 +210,7 @@ class TestModels:
 
         uri = below(LAB, f"models/{form.format(model=model)}/MLmodel")
 
-        assert b"flavors: none" == await read(store, uri)
+        assert run_uri(run) == await located(store, uri)
 
     @pytest.mark.parametrize("name", ["{}/99", "{}/@none", "{}/Production", "no-such/1", "no@such"])
     async def test_no_such_version(self, store: MlflowArtifactStore, model: str, name: str) -> None:
@@ -188,6 +220,61 @@ class TestModels:
     async def test_no_such_logged_model(self, store: MlflowArtifactStore) -> None:
         with pytest.raises(NotFound):
             await store.locate(below(LAB, f"models/m-{'0' * 32}/x"))
+
+
+class TestDenied:
+    """A run that the policy denies is read by no other name that MLflow has for it."""
+
+    @pytest.mark.parametrize("source", ["runs:/{run.id}/model", "{run.artifact_uri}/model"])
+    async def test_by_a_version(
+        self, mlflow: Mlflow, store: MlflowArtifactStore, run: Run, model: str, source: str
+    ) -> None:
+        number = mlflow.version(model, source.format(run=run), run_id=run.id)
+        tools = denying(store, below(LAB, f"runs/{run.id}"))
+
+        for uri in (f"models:/{model}/{number}/MLmodel", f"models:/{model}/{number}"):
+            with pytest.raises(PolicyDenied):
+                await fetched(tools, uri)
+
+        nothing = below(LAB, "runs/another")
+        assert b"flavors: none" == await fetched(denying(store, nothing), uri)
+
+    async def test_by_a_root_within_its_directory(
+        self, mlflow: Mlflow, store: MlflowArtifactStore, run: Run
+    ) -> None:
+        """Whoever may make an experiment says where its artifacts are."""
+        inner = mlflow.run(f"{run.artifact_uri}/model")
+        mlflow.put(inner.artifact_uri, "pay.csv", b"secret")
+
+        with pytest.raises(PolicyDenied):
+            await fetched(denying(store, below(LAB, f"runs/{run.id}")), str(run_uri(inner)))
+
+    async def test_a_logged_model(
+        self, mlflow: Mlflow, store: MlflowArtifactStore, model: str
+    ) -> None:
+        logged = mlflow.logged_model()
+        mlflow.put(logged.artifact_uri, "MLmodel", b"logged")
+        number = mlflow.version(model, f"models:/{logged.id}", model_id=logged.id)
+
+        with pytest.raises(PolicyDenied):
+            await fetched(
+                denying(store, below(LAB, f"models/{logged.id}")), f"models:/{model}/{number}"
+            )
+
+
+def denying(store: MlflowArtifactStore, denied: ArtifactUri) -> Tools:
+    """Tools that read *store*, with a policy that allows all but what lies at *denied*."""
+
+    def decide(asked: PolicyRequest) -> Decision:
+        return Decision(asked.artifact is None or not asked.artifact.within(denied), 0, "a test")
+
+    runs = PipelineRunners({}, directories=RunDirectories(Path("/nonexistent")))
+    return Tools(ArtifactStores([(LAB, store)]), {}, runs, decide)
+
+
+async def fetched(tools: Tools, uri: str) -> bytes:
+    outputs = FETCH_ARTIFACT.run(FetchArtifact(uri=uri), tools, Ticket("j-1"))
+    return b"".join([bytes(part.block) async for part in outputs if isinstance(part, Data)])
 
 
 class TestServer:
