@@ -6,13 +6,17 @@ What is asked and what answers mean is not known here.
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
+
+from agent.errors import StoreUnavailable
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
@@ -28,10 +32,11 @@ TransferError = urllib3.exceptions.HTTPError
 class HttpSession(requests.Session):
     """A session that does what it is told and nothing else. Safe for concurrent threads.
 
-    It follows no redirect, takes proxies from the environment, but neither passwords from a .netrc
-    nor, as ``requests`` does, a CA from REQUESTS_CA_BUNDLE in place of the one it was given. With
-    *only_ca_file* it trusts no other. Shows *certificate*, a certificate's file and its key's, to
-    a server that asks for one. Keeps up to *pool* connections open to each host.
+    It follows no redirect, keeps no cookie, takes proxies from the environment, but neither
+    passwords from a .netrc nor, as ``requests`` does, a CA from REQUESTS_CA_BUNDLE in place of the
+    one it was given. With *only_ca_file* it trusts no other. Shows *certificate*, a certificate's
+    file and its key's, to a server that asks for one. Keeps up to *pool* connections open to each
+    host.
 
     Raises:
         OSError: A file can't be read, or is not what it should be.
@@ -47,6 +52,8 @@ class HttpSession(requests.Session):
     ) -> None:
         super().__init__()
         self.trust_env = False
+        # A cookie may be a login, and would outlive the credentials that it was given for.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         if ca_file is not None and only_ca_file:
             # What is named here is trusted in place of the CAs that ``requests`` brings along.
             self.verify = str(ca_file)
@@ -81,6 +88,36 @@ class HttpSession(requests.Session):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
         return super().send(request, **kwargs)
+
+
+class KeptSession:
+    """One `HttpSession` for all who ask, made by the first. Safe for concurrent threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._session: HttpSession | None = None
+
+    def get(self, ca_file: Path | None) -> HttpSession:
+        """Return the session; *ca_file* counts when it is made.
+
+        Raises:
+            StoreUnavailable: The file can't be read, or is not what it should be.
+        """
+        with self._lock:
+            if self._session is None:
+                try:
+                    self._session = HttpSession(ca_file=ca_file)
+                except OSError as error:
+                    detail = f"{ca_file}: {error.strerror or type(error).__name__}"
+                    raise StoreUnavailable(detail=detail) from None
+            return self._session
+
+    def close(self) -> None:
+        """Close connections that nobody uses; idempotent."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 class _Adapter(HTTPAdapter):

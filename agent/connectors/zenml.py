@@ -14,7 +14,7 @@ from agent.clouds.base import SecretSource
 from agent.clouds.cache import CredentialCache
 from agent.credentials import HttpCredentials, Identity
 from agent.errors import AccessDenied, CredentialUnavailable, NotFound, StoreUnavailable
-from agent.http_session import HttpSession
+from agent.http_session import KeptSession
 from agent.json_service import ask_json
 from agent.secret import Secret
 from agent.secret_reference import SecretReference
@@ -58,7 +58,7 @@ class ZenmlConnector:
         self._secrets = secrets
         self._method = method
         self._references = references
-        self._session: HttpSession | None = None
+        self._session = KeptSession()
         self._threads = Threads(f"zenml.{name}", size=2)
         self._cache = CredentialCache(name, self._issue)
 
@@ -84,8 +84,7 @@ class ZenmlConnector:
     async def close(self) -> None:
         await self._cache.close()
         self._threads.close()
-        if self._session is not None:
-            self._session.close()
+        self._session.close()
 
     async def _issue(self) -> HttpCredentials:
         resolved = await self._secrets.resolve_together(self._references)
@@ -112,12 +111,11 @@ class ZenmlConnector:
     def _current_user(self, used: HttpCredentials) -> str:
         header = used.authorization.reveal() if used.authorization else ""
         name = self._ask("GET", "current-user", headers={"Authorization": header}).get("name")
-        return f"{name} at {self._server.url}" if isinstance(name, str) else self._server.url
+        return name if isinstance(name, str) else "a user without a name"
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        if self._session is None:
-            self._session = HttpSession(ca_file=self._server.ca_file)
-        return ask_json(self._session, method, self._server.address(path), **options)
+        session = self._session.get(self._server.ca_file)
+        return ask_json(session, method, self._server.address(path), **options)
 
 
 def _expiry(token: str) -> datetime | None:

@@ -15,7 +15,7 @@ from agent.artifacts.base import Artifact, ByteRange, Located, Page
 from agent.connectors.base import Connector
 from agent.credentials import HttpCredentials
 from agent.errors import NotFound, StoreUnavailable, Unsupported
-from agent.http_session import HttpSession
+from agent.http_session import KeptSession
 from agent.json_service import ask_json
 from agent.threads import Threads
 
@@ -37,7 +37,7 @@ class ZenmlArtifactStore:
         self._root = root
         self._connector = connector
         self._threads = Threads("zenml", size=_THREADS)
-        self._session: HttpSession | None = None
+        self._session = KeptSession()
 
     async def locate(self, uri: ArtifactUri) -> Located:
         version, *path = uri.segments[len(self._root.segments) :] or [""]
@@ -77,9 +77,7 @@ class ZenmlArtifactStore:
 
     async def close(self) -> None:
         self._threads.close()
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        self._session.close()
 
     async def _ask(self, path: str) -> dict[str, Any]:
         async def request(credentials: HttpCredentials) -> dict[str, Any]:
@@ -88,11 +86,9 @@ class ZenmlArtifactStore:
         return await ask(self._connector, request, store=self.name)
 
     def _get(self, credentials: HttpCredentials, path: str) -> dict[str, Any]:
-        if self._session is None:
-            self._session = HttpSession(ca_file=credentials.ca_file)
         header = credentials.authorization
         return ask_json(
-            self._session,
+            self._session.get(credentials.ca_file),
             "GET",
             f"{(credentials.endpoint_url or '').rstrip('/')}/api/v1/{path}",
             headers={"Authorization": header.reveal()} if header else {},

@@ -39,8 +39,10 @@ async def connect(zenml: Zenml, monkeypatch: pytest.MonkeyPatch):
     secrets = open_secret_stores(stores, on_secret=seen.append)
     opened: list[Connector] = []
 
-    def open_(method: str, url: str = zenml.url) -> Connector:
-        settings = ZenmlConnector(type="zenml", endpoint_url=url, method=method, **METHODS[method])
+    def open_(method: str, url: str = zenml.url, **options: object) -> Connector:
+        settings = ZenmlConnector(
+            type="zenml", endpoint_url=url, method=method, **METHODS[method], **options
+        )
         opened.append(open_connectors({"it": settings}, secrets)["it"])
         return opened[-1]
 
@@ -81,6 +83,13 @@ async def test_a_server_that_is_down_is_named(connect):
         await connect("api-key", f"http://127.0.0.1:{closed_port()}").credentials()
 
     assert "no answer" in failure.value.detail
+
+
+async def test_a_ca_that_is_not_there_is_named(connect, tmp_path):
+    with pytest.raises(CredentialUnavailable) as failure:
+        await connect("api-key", ca_file=tmp_path / "no-ca.pem").credentials()
+
+    assert f"{tmp_path / 'no-ca.pem'}: No such file or directory" in failure.value.detail
 
 
 async def test_a_rotated_key_is_used_after_the_refusal(connect, zenml, monkeypatch):
