@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from agent.errors import AccessDenied, NotFound, StoreUnavailable
-from agent.http_session import HttpSession, RequestException, Response
+from agent.http_session import HttpSession, RequestException, Response, TransferError
 
 LONGEST_ANSWER = 4 * 1024 * 1024
 
@@ -27,7 +27,7 @@ def ask_json(session: HttpSession, method: str, url: str, **options: Any) -> dic
         with session.request(method, url, stream=True, **options) as answer:
             _require_success(answer)
             return _object(answer.raw.read(LONGEST_ANSWER + 1, decode_content=True))
-    except (RequestException, OSError) as error:
+    except (RequestException, TransferError, OSError) as error:
         raise StoreUnavailable(detail=f"no answer: {type(error).__name__}") from None
 
 
