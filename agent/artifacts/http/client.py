@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.http_session import HttpSession, Response
 
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 30.0
 """Until the headers, and for each piece behind them; a slow reader's own time does not count."""
 
 T = TypeVar("T")
@@ -93,6 +93,9 @@ class HttpClient:
             given_up = Event()
 
             def answered() -> T:
+                if given_up.is_set():
+                    # It was still waiting for a thread, and would keep one from the others.
+                    raise StoreUnavailable(detail="nobody waits for it any more")
                 answer = self._answer(request, credentials)
                 # The loop may be gone before it hears of an answer that nobody waits for.
                 if unwanted is not None and given_up.is_set():

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -21,6 +22,10 @@ from agent.errors import Unsupported
 
 _ANCHOR = re.compile(r"<a(\s[^<>]*)>", re.IGNORECASE)
 _HREF = re.compile(r"""\shref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))""", re.IGNORECASE)
+MOST_ENTRIES = 50_000
+"""Of one level. Each of its pages is made of all of them, since no server has pages of its own."""
+MOST_VALUES = 10 * MOST_ENTRIES
+"""Of one answer in JSON: an entry has some four fields, and a comma in its time."""
 _NO_INDEX = "this server does not list: its answer is no index of a directory"
 
 
@@ -31,16 +36,40 @@ def parse_index(body: bytes, media_type: str, *, url: str, uri: ArtifactUri) -> 
     lies directly below. Names that no URI can hold are left out.
 
     Raises:
-        Unsupported: It is neither JSON as nginx writes it nor HTML.
+        Unsupported: It is neither JSON as nginx writes it nor HTML, or has more entries, or links,
+            than `MOST_ENTRIES`.
     """
     kind = media_type.partition(";")[0].strip().lower()
-    # Names need not be UTF-8: those that are not come out with characters that no URI can hold.
-    text = body.decode("utf-8", "surrogateescape")
     if kind == "application/json":
-        return list(_of_json(text, uri))
+        require_few_values(body)
+        return list(_of_json(_text(body), uri))
     if kind in ("text/html", "application/xhtml+xml"):
+        text = _text(body)
+        require_few(sum(1 for _ in islice(_ANCHOR.finditer(text), MOST_ENTRIES + 1)))
         return list(_of_links(_links(text), url, uri))
     raise Unsupported(_NO_INDEX)
+
+
+def require_few(entries: int) -> None:
+    """Refuse a level with more entries than are sorted anew for each page.
+
+    Raises:
+        Unsupported: They are more than `MOST_ENTRIES`.
+    """
+    if entries > MOST_ENTRIES:
+        raise Unsupported(f"the directory has more than {MOST_ENTRIES} entries; name a smaller one")
+
+
+def require_few_values(body: bytes) -> None:
+    """Refuse JSON that would need many times its own size in memory, without parsing it.
+
+    Raises:
+        Unsupported: It may have more than `MOST_VALUES` values.
+    """
+    if sum(body.count(sign) for sign in (b",", b"{", b"[")) > MOST_VALUES:
+        raise Unsupported(
+            f"the server's answer has more than {MOST_VALUES} values, or {MOST_ENTRIES} entries"
+        )
 
 
 def page_of(entries: Iterable[Entry], *, page_size: int, after: Position | None) -> Page:
@@ -53,6 +82,11 @@ def page_of(entries: Iterable[Entry], *, page_size: int, after: Position | None)
     return Page(page, Position.after(page[-1]).token if len(found) > page_size else None)
 
 
+def _text(body: bytes) -> str:
+    # Names need not be UTF-8: those that are not come out with characters that no URI can hold.
+    return body.decode("utf-8", "surrogateescape")
+
+
 def _of_json(text: str, uri: ArtifactUri) -> Iterator[Entry]:
     try:
         found = json.loads(text)
@@ -60,6 +94,7 @@ def _of_json(text: str, uri: ArtifactUri) -> Iterator[Entry]:
         raise Unsupported(_NO_INDEX) from None
     if not isinstance(found, list):
         raise Unsupported(_NO_INDEX)
+    require_few(len(found))
     for item in found:
         if not isinstance(item, dict) or not isinstance(item.get("name"), str):
             raise Unsupported(_NO_INDEX)

@@ -66,13 +66,14 @@ class HttpArtifactStore:
         """Return one page; of what a page of links names, neither size nor time is known.
 
         Raises:
-            Unsupported: The server has no index of it.
+            Unsupported: The server has no index of it, or a very large one.
         """
         require_page_size(page_size)
         self._require_below_root(uri)
         after = None if page_token is None else Position.parse(page_token)
-        entries = await self._client.ask(partial(_index, uri))
-        return page_of(entries, page_size=page_size, after=after)
+        return await self._client.ask(
+            lambda service: page_of(_index(uri, service), page_size=page_size, after=after)
+        )
 
     async def check(self) -> str:
         """Ask for the root; that a server lists nothing is no failure."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.artifacts.http.client import Service, read_all
 from agent.artifacts.http.errors import require_status
+from agent.artifacts.http.index import require_few_values
 from agent.errors import AccessDenied, CredentialUnavailable, NotFound, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -82,12 +83,14 @@ def ask(service: Service, path: str, parameters: Mapping[str, str]) -> dict[str,
     Raises:
         NotFound: It knows no such thing, or says that the parameters are none; an alias that does
             not exist is answered alike.
+        Unsupported: The answer is too large.
     """
     with service.get(url(service, path), params=parameters) as response:
         if response.status_code == 400:
             raise NotFound(detail="the tracking server answered 400")
         require(response, (200,))
         body = read_all(response, most=MOST_BYTES)
+    require_few_values(body)
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

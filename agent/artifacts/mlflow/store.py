@@ -14,7 +14,7 @@ from agent.artifacts.base import BlockBytes, ByteRange, Entry, Located, Page
 from agent.artifacts.blocking import BlockingSource
 from agent.artifacts.http.client import HttpClient, Service
 from agent.artifacts.http.content import Content, open_content
-from agent.artifacts.http.index import page_of
+from agent.artifacts.http.index import page_of, require_few
 from agent.artifacts.http.store import source_of
 from agent.artifacts.mlflow import server
 from agent.artifacts.mlflow.locating import Proxied, locate
@@ -91,8 +91,9 @@ class MlflowArtifactStore:
         require_page_size(page_size)
         self._require_below_root(uri)
         after = None if page_token is None else Position.parse(page_token)
-        entries = await self._client.ask(partial(_level, uri))
-        return page_of(entries, page_size=page_size, after=after)
+        return await self._client.ask(
+            lambda service: page_of(_level(uri, service), page_size=page_size, after=after)
+        )
 
     async def check(self) -> str:
         await self._client.ask(server.require_experiments)
@@ -171,10 +172,12 @@ def _files(service: Service, place: Proxied) -> list[tuple[str, bool, int | None
 
     Raises:
         StoreUnavailable: The answer is not one of MLflow's.
+        Unsupported: They are too many.
     """
     found = server.ask(service, *place.level_request).get("files", [])
     if not isinstance(found, list):
         raise server.not_mlflow()
+    require_few(len(found))
     return [_file(item) for item in found]
 
 

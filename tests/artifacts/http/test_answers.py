@@ -1,5 +1,6 @@
 """What servers answer, and what the store makes of it."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -8,6 +9,7 @@ from aiohttp import web
 
 from agent.artifacts.base import ByteRange
 from agent.artifacts.http.store import MOST_INDEX_BYTES
+from agent.artifacts.paging import Position
 from agent.errors import (
     AccessDenied,
     BadParameters,
@@ -153,6 +155,25 @@ class TestListing:
             with pytest.raises(Unsupported):
                 await store.list(uri, page_size=1, page_token=None)
             assert "does not list" in await store.check()
+
+    async def test_the_loop_does_not_sort_an_index(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It would stand still for the time that this takes."""
+        threads = []
+
+        class Noted(Position):
+            @property
+            def order(self) -> str:
+                threads.append(threading.current_thread())
+                return super().order
+
+        monkeypatch.setattr("agent.artifacts.http.index.Position", Noted)
+        page = web.Response(text="<a href=a><a href=b><a href=c>", content_type="text/html")
+        async with answering(page) as (store, uri, _):
+            listed = await store.list(uri, page_size=2, page_token=None)
+
+        assert len(listed.entries) == 2
+        assert threads
+        assert threading.main_thread() not in threads
 
     async def test_a_forbidden_index_is_none_where_nobody_logs_in(self) -> None:
         async with answering(web.Response(status=403), anonymous=True) as (store, uri, _):

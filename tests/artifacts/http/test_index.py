@@ -1,9 +1,12 @@
 """What is read out of the indexes of several web servers, and what is not."""
 
+import tracemalloc
+from collections.abc import Callable
+
 import pytest
 
 from agent.artifact_uri import ArtifactUri
-from agent.artifacts.http.index import parse_index
+from agent.artifacts.http.index import MOST_ENTRIES, parse_index
 from agent.errors import Unsupported
 
 URL = "https://files.example.com:8443/ml/v%201/"
@@ -88,3 +91,43 @@ def test_json_names_that_no_uri_can_hold() -> None:
 def test_other_media_types_are_no_index() -> None:
     with pytest.raises(Unsupported):
         parse_index(b"<a href='x'>", "text/plain", url=URL, uri=URI)
+
+
+def _json(number: int) -> bytes:
+    names = ",".join(
+        f'{{"name":"{at:x}","type":"file","mtime":"Wed, 21 Oct 2015 07:28:00 GMT","size":1}}'
+        for at in range(number)
+    )
+    return f"[{names}]".encode()
+
+
+def _html(number: int) -> bytes:
+    return "".join(f"<a href={at:x}>" for at in range(number)).encode()
+
+
+@pytest.mark.parametrize(
+    ("page", "media_type"), [(_json, "application/json"), (_html, "text/html")]
+)
+def test_an_index_has_an_end(page: Callable[[int], bytes], media_type: str) -> None:
+    """Each page of a listing reads the whole index again, so that a large one would take hours."""
+    full = parse_index(page(MOST_ENTRIES), media_type, url=URL, uri=URI)
+
+    assert len(full) == MOST_ENTRIES
+    with pytest.raises(Unsupported, match=f"more than {MOST_ENTRIES} entries"):
+        parse_index(page(MOST_ENTRIES + 1), media_type, url=URL, uri=URI)
+
+
+@pytest.mark.parametrize(
+    "value", ["{}", "[]", "1.5", '{"a":{}}', '""', '{"a":' * 99 + "0" + "}" * 99]
+)
+def test_json_is_not_parsed_into_more_memory_than_a_full_index(value: str) -> None:
+    """Eight megabytes of ``{},`` would be some hundreds of them in memory."""
+    body = f"[{','.join([value] * (6 * 1024 * 1024 // len(value)))}]".encode()
+    tracemalloc.start()
+
+    with pytest.raises(Unsupported, match="entries"):
+        parse_index(body, "application/json", url=URL, uri=URI)
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 3 * len(body)

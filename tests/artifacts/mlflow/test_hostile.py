@@ -1,5 +1,6 @@
 """The MLflow store and a tracking server that says anything: whoever logs a run may write it."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from aiohttp import web
 
 from agent.artifact_uri import ArtifactUri
+from agent.artifacts.http.index import MOST_ENTRIES, MOST_VALUES
 from agent.artifacts.mlflow.store import MlflowArtifactStore
+from agent.artifacts.paging import Position
 from agent.artifacts.stores import ArtifactStores
 from agent.credentials import HttpCredentials
 from agent.errors import (
@@ -305,6 +308,34 @@ class TestAnswers:
             (entry.uri.segments[-1], entry.size) for entry in listed
         ]
         assert all(entry.uri.segments[:-1] == LEVEL.segments for entry in listed)
+
+    @pytest.mark.parametrize(
+        "files",
+        [[{"path": f"{at:x}"} for at in range(MOST_ENTRIES + 1)], [1] * (MOST_VALUES + 1)],
+        ids=["entries", "values"],
+    )
+    async def test_a_level_has_an_end(self, files: Any) -> None:
+        async with saying(files=files) as store:
+            with pytest.raises(Unsupported, match="more than"):
+                await store.list(LEVEL, page_size=1, page_token=None)
+
+    async def test_the_loop_does_not_sort_a_level(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It would stand still for the time that this takes."""
+        threads = []
+
+        class Noted(Position):
+            @property
+            def order(self) -> str:
+                threads.append(threading.current_thread())
+                return super().order
+
+        monkeypatch.setattr("agent.artifacts.http.index.Position", Noted)
+        async with saying(files=[{"path": name} for name in "abc"]) as store:
+            listed = await store.list(LEVEL, page_size=2, page_token=None)
+
+        assert len(listed.entries) == 2
+        assert threads
+        assert threading.main_thread() not in threads
 
     async def test_a_failure_of_what_is_there_is_one(self) -> None:
         """MLflow answers 500 of what is not there; of what is listed it is a failure."""
