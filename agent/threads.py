@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-USUAL = 16
+USUAL = 64
+"""More than there are jobs: a call whose caller has left keeps its thread until it ends."""
 
 T = TypeVar("T")
 

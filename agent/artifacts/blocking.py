@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from threading import Thread
 from typing import Any, Protocol
 
 from agent.telemetry.logs import get_logger
@@ -18,7 +19,7 @@ class Reader(Protocol):
         """Return up to *size* bytes, none at the end."""
 
     def close(self) -> None:
-        """End the transfer, also while another thread reads."""
+        """End the transfer at once, also while another thread reads."""
 
 
 class BlockingSource:
@@ -62,11 +63,14 @@ class BlockingSource:
         self._closed = True
         if self._ahead is not None:
             self._ahead.add_done_callback(_mind_not)
+        # The store's own threads may all be reading from servers that have stalled.
+        Thread(target=self._cut, name="cut", daemon=True).start()
+
+    def _cut(self) -> None:
         try:
-            self._threads.start(self._reader.close).add_done_callback(_mind_not)
-        except RuntimeError:
-            # The store was closed before its last transfer.
             self._reader.close()
+        except Exception as error:  # noqa: BLE001  # nobody waits for what is wrong with it
+            _say_left(error)
 
     def _read(self) -> bytes:
         with self._translated():
@@ -76,4 +80,8 @@ class BlockingSource:
 def _mind_not(ended: "asyncio.Future[Any]") -> None:
     # Who left does not wait for what a thread still does; the loop must not report it either.
     if not ended.cancelled() and (error := ended.exception()) is not None:
-        log.debug("transfer.left", why=type(error).__name__)
+        _say_left(error)
+
+
+def _say_left(error: BaseException) -> None:
+    log.debug("transfer.left", why=type(error).__name__)
