@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.clouds.base import SecretSource
 from agent.clouds.cache import CredentialCache
 from agent.connectors.http import basic
-from agent.connectors.registry import Registry, host_of
+from agent.connectors.registry import Registry
 from agent.credentials import Identity, RegistryCredentials
 from agent.errors import AccessDenied
 from agent.secret_reference import SecretReference
@@ -57,8 +57,7 @@ class DockerConnector:
             self.invalidate(credentials)
             credentials = await self.credentials()
             await self._require_good(credentials)
-        who = f"{credentials.username.reveal()} at {host_of(self._address)}"
-        return Identity(who, credentials.expires_at)
+        return Identity(credentials.username.reveal(), credentials.expires_at)
 
     async def close(self) -> None:
         await self._cache.close()

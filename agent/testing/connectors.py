@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from agent.connectors.base import Connector
 from agent.credentials import Credentials, Identity
@@ -111,6 +112,15 @@ class ConnectorContract:
         user = getattr(credentials, "username", None)
         values = values_of(credentials) - {user.reveal() if user else ""}
         assert not any(value in repr(identity) for value in values)
+
+    async def test_identity_names_no_host(self, case: Case) -> None:
+        """The control plane is told who the agent is, and not where the customer's services are."""
+        name = (await case.connector.identity()).name
+
+        used = await case.connector.credentials()
+        address = getattr(used, "endpoint_url", None) or getattr(used, "registry", None) or ""
+        host = urlsplit(address if "://" in address else f"//{address}").hostname
+        assert host is None or host not in name
 
     async def test_no_value_is_in_a_repr(self, case: Case) -> None:
         credentials = await case.connector.credentials()

@@ -72,7 +72,7 @@ class TestDocker(ConnectorContract):
         async def use(credentials):
             await asyncio.to_thread(_log_in, registry, credentials, certificate_authority.ca_file)
 
-        return Case(connect(registry), use, secrets.seen, f"{USER} at {registry}")
+        return Case(connect(registry), use, secrets.seen, USER)
 
 
 def _log_in(registry, credentials, ca_file):
@@ -109,7 +109,7 @@ async def test_a_password_that_was_rotated_is_read_again(registry, connect, tmp_
 
     (tmp_path / "password").write_text(PASSWORD)
 
-    assert f"{USER} at {registry}" == (await connector.identity()).name
+    assert USER == (await connector.identity()).name
 
 
 async def test_a_token_is_known_to_the_redactor(
