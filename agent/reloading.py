@@ -73,6 +73,11 @@ class Reloading:
             metrics.config_reloads.labels("rejected").inc()
             log.error("config.rejected", why=str(exc))  # noqa: TRY400 - the text says it all
             return old
+        except Exception as exc:
+            # A bug, of ours or of a plug-in; the jobs of the old configuration are not to blame.
+            metrics.config_reloads.labels("rejected").inc()
+            log.exception("config.rejected", why=f"unexpected {type(exc).__name__}")
+            return old
         waiting = [key for key in FIXED if _at(new, key) != _at(old, key)]
         if waiting:
             log.warning("config.needs_restart", keys=waiting)
