@@ -26,11 +26,13 @@ def run_root(service: Service, run: str) -> str:
     """Return the root of the artifacts of *run*, as MLflow writes it.
 
     Raises:
-        NotFound: There is no such run.
+        NotFound: There is no such run; one whose id is written otherwise is another.
     """
     if not _RUN.fullmatch(run):
         raise NotFound
     answer = ask(service, f"{API}/runs/get", {"run_id": run})
+    if _found(answer, "run", "info", "run_id") not in (run, None):
+        raise NotFound
     return _text(answer, "run", "info", "artifact_uri")
 
 
@@ -124,12 +126,16 @@ def require(response: "Response", wanted: Collection[int]) -> None:
 
 
 def _text(answer: Mapping[str, Any], *keys: str) -> str:
-    found: Any = answer
-    for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
+    found = _found(answer, *keys)
     if not isinstance(found, str) or not found:
         raise not_mlflow()
     return found
+
+
+def _found(answer: object, *keys: str) -> object:
+    for key in keys:
+        answer = answer.get(key) if isinstance(answer, dict) else None
+    return answer
 
 
 def not_mlflow() -> StoreUnavailable:

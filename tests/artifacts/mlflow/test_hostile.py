@@ -1,5 +1,6 @@
 """The MLflow store and a tracking server that says anything: whoever logs a run may write it."""
 
+import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -241,6 +242,17 @@ class TestDenied:
         async with deceiving(root) as (tools, _):
             with pytest.raises(NotFound):
                 await fetched(tools, "mlflow://lab/runs/r1/x")
+
+    async def test_a_run_by_its_id_in_other_letters(self) -> None:
+        """Some databases take them for the same, and a policy does not."""
+        info = {"run_id": "secret", "artifact_uri": "s3://bucket/secret"}
+
+        async with saying(body=json.dumps({"run": {"info": info}}).encode()) as store:
+            with pytest.raises(NotFound):
+                await store.locate(ArtifactUri.parse("mlflow://lab/runs/SECRET/x"))
+
+            place = await store.locate(ArtifactUri.parse("mlflow://lab/runs/secret/x"))
+        assert str(place.uri) == "s3://bucket/secret/x"
 
     async def test_a_run_that_is_allowed(self) -> None:
         """It may be found by any name, and may have a directory that is called like all roots."""
