@@ -139,8 +139,8 @@ class AcrRegistry:
         expires_at = expiry_of(claims_of(issued))
         return RegistryCredentials(self._host, Secret(_NOBODY), password, expires_at)
 
-    async def who(self, credentials: RegistryCredentials) -> str:
-        return f"{self._holder}, at registry {credentials.registry}"
+    async def who(self, _: RegistryCredentials) -> str:
+        return self._holder
 
     def forget(self) -> None:
         self._tokens.forget()
