@@ -8,6 +8,7 @@ from typing import Self
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.open import open_artifact_stores
+from agent.closing import close_guarded
 from agent.config.artifact_stores import ArtifactStore
 from agent.config.settings import Settings
 from agent.connectors.open import open_connectors
@@ -98,12 +99,12 @@ class Parts:
         return self.readers.count > 0 or self.secrets.holding
 
     async def close(self) -> None:
-        """Let go of everything; runs of pipelines go on."""
-        await self.tools.pipelines.close()
+        """Let go of everything, also when some of it fails; runs of pipelines go on."""
+        await close_guarded("pipelines", "", self.tools.pipelines.close)
         await self.tools.artifacts.close()
-        for connector in self.tools.connectors.values():
-            await connector.close()
-        await self.secrets.close()
+        for name, connector in self.tools.connectors.items():
+            await close_guarded("connector", name, connector.close)
+        await close_guarded("secret stores", "", self.secrets.close)
 
 
 def readable_by(stores: Sequence[ArtifactStore]) -> dict[str, list[ArtifactUri]]:
@@ -144,10 +145,9 @@ class PartsOfNow:
 
     async def close_unused(self) -> None:
         """Close replaced parts that no job and no run needs any more; idempotent."""
-        unused = [parts for parts in self._retired if not parts.in_use]
-        self._retired = [parts for parts in self._retired if parts.in_use]
-        for parts in unused:
-            await parts.close()
+        for unused in [parts for parts in self._retired if not parts.in_use]:
+            await unused.close()
+            self._retired = [parts for parts in self._retired if parts is not unused]
 
     async def close(self) -> None:
         """Close everything."""

@@ -1,8 +1,13 @@
 """What the configuration's memory allows each of many jobs."""
 
-import pytest
+from types import SimpleNamespace
 
-from agent.parts import MAX_BLOCK, MAX_SEGMENT, MIN_BLOCK, MIN_SEGMENT, PartsOfNow, Readers
+import pytest
+from structlog.testing import capture_logs
+
+from agent.artifact_uri import ArtifactUri
+from agent.artifacts.stores import ArtifactStores
+from agent.parts import MAX_BLOCK, MAX_SEGMENT, MIN_BLOCK, MIN_SEGMENT, Parts, PartsOfNow, Readers
 
 MIB = 1024 * 1024
 
@@ -74,3 +79,63 @@ async def test_replaced_parts_stay_open_while_a_run_depends_on_their_secrets():
     await parts.close_unused()
 
     assert old.closed
+
+
+class Part:
+    """A part that notes in *log* that it was closed, and may fail at it."""
+
+    def __init__(self, name: str, log: list[str], *, fails: bool = False) -> None:
+        self.name = name
+        self._log = log
+        self._fails = fails
+
+    async def close(self) -> None:
+        self._log.append(self.name)
+        if self._fails:
+            raise RuntimeError("a value")
+
+
+class Secrets(Part):
+    holding = False
+
+
+def parts_of(closed: list[str], *, fails: bool) -> Parts:
+    stores = ArtifactStores(
+        [
+            (ArtifactUri.parse(f"mem://{name}/x"), Part(name, closed, fails=fails))
+            for name in ("store-1", "store-2")
+        ]
+    )
+    connectors = {name: Part(name, closed, fails=fails) for name in ("login-1", "login-2")}
+    runners = Part("runners", closed, fails=fails)
+    tools = SimpleNamespace(artifacts=stores, connectors=connectors, pipelines=runners)
+    return Parts(tools, Secrets("secrets", closed, fails=fails), Readers(1))
+
+
+ALL = ["runners", "store-1", "store-2", "login-1", "login-2", "secrets"]
+
+
+async def test_a_part_that_can_not_be_closed_keeps_no_other_open():
+    """Neither of the same configuration nor of another; each is told, without its text."""
+    closed: list[str] = []
+    parts = PartsOfNow(parts_of(closed, fails=True))
+    parts.replace(parts_of(closed, fails=False))
+    parts.replace(parts_of(closed, fails=True))
+
+    with capture_logs() as logs:
+        await parts.close_unused()
+        await parts.close_unused()
+        assert [*ALL, *ALL] == closed
+        await parts.close()
+
+    assert [*ALL, *ALL, *ALL] == closed
+    assert [
+        ("warning", "part.not_closed", "pipelines", "", "RuntimeError"),
+        ("warning", "part.not_closed", "artifact store", "store-1", "RuntimeError"),
+        ("warning", "part.not_closed", "artifact store", "store-2", "RuntimeError"),
+        ("warning", "part.not_closed", "connector", "login-1", "RuntimeError"),
+        ("warning", "part.not_closed", "connector", "login-2", "RuntimeError"),
+        ("warning", "part.not_closed", "secret stores", "", "RuntimeError"),
+    ] * 2 == [
+        tuple(one[k] for k in ("log_level", "event", "kind", "name", "error")) for one in logs
+    ]

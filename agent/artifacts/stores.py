@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from agent.artifact_uri import ArtifactUri
 from agent.artifacts.base import ArtifactStore
+from agent.closing import close_guarded
 from agent.errors import NotFound
 
 
@@ -68,6 +69,6 @@ class ArtifactStores:
         return iter(self._in_order)
 
     async def close(self) -> None:
-        """Close every store; idempotent."""
+        """Close every store, also when one fails; idempotent."""
         for store in self:
-            await store.close()
+            await close_guarded("artifact store", store.name, store.close)
