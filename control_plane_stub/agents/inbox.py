@@ -70,6 +70,8 @@ class Inbox:
 
     def __init__(self, jobs: Jobs, shelf: Shelf, *, requeue: Callable[[Job, float], None]) -> None:
         self.received_bytes = 0
+        self.on_given_up: Callable[[Job], None] = lambda _job: None
+        """Called when the content of a job goes on in blocks: its upload brings nothing more."""
         self._jobs = jobs
         self._shelf = shelf
         self._requeue = requeue
@@ -157,6 +159,7 @@ class Inbox:
         job.etag, job.media_type, job.content = message.etag, message.media_type, content
         self._jobs.note(job)
         if message.lane is None:
+            self.on_given_up(job)
             content.on_read = partial(instance.grant, job)
             instance.grant(job, anew=job.uploading)
         else:

@@ -63,6 +63,7 @@ class UploadDesk:
         self._faults = faults
         self._recorder = recorder
         self._under_way: dict[str, _Connection] = {}
+        inbox.on_given_up = self._end
 
     async def take(self, request: web.Request, instance: Instance) -> web.Response:
         """Take in what *request* brings, as fast as the content's reader or the disk allows."""
@@ -95,20 +96,25 @@ class UploadDesk:
         here."""
         assert request.transport is not None
         connection = _Connection(request.transport)
-        former = self._under_way.pop(job.id, None)
+        self._end(job, unless=connection)
         self._under_way[job.id] = connection
-        if former is not None and former.transport is not connection.transport:
-            former.abort()
         try:
             yield connection
         finally:
             if self._under_way.get(job.id) is connection:
                 del self._under_way[job.id]
 
+    def _end(self, job: Job, *, unless: _Connection | None = None) -> None:
+        """Take in no more of what is under way; *unless* is on the same connection."""
+        former = self._under_way.pop(job.id, None)
+        if former is not None and (unless is None or former.transport is not unless.transport):
+            former.abort()
+
     async def _fill(
         self, request: web.Request, intake: "_Intake", segment: Segment, connection: _Connection
     ) -> None:
-        if segment.first != intake.content.have:
+        position = segment.first
+        if position != intake.content.have:
             raise Unfit(409, taken(intake.content.have))
         request.content.set_read_chunk_size(READ_BYTES)
         faults = self._faults.of(intake.job.agent or "", connection)
@@ -116,8 +122,11 @@ class UploadDesk:
             async for piece in request.content.iter_any():
                 if faults.active:
                     await faults.incoming(piece)
-                if self._under_way.get(intake.job.id) is not connection:
+                ended = self._under_way.get(intake.job.id) is not connection
+                # Blocks may have gone on where this one stands: bytes are placed by nothing else.
+                if ended or position != intake.content.have:
                     raise Unfit(409, taken(intake.content.have))
+                position += len(piece)
                 if self._recorder is not None:
                     self._recorder.frame("upload", piece)
                 await intake.take(piece)

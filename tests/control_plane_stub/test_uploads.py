@@ -307,6 +307,35 @@ async def test_content_goes_on_in_blocks_and_back(agent: FakeAgent, user: User) 
     assert DATA == await content(user, job)
 
 
+async def test_an_upload_that_was_given_up_brings_nothing_more(
+    agent: FakeAgent, user: User
+) -> None:
+    """Though its late bytes are still on the way when the rest comes in blocks."""
+    job = await announced(user, agent)
+    over = asyncio.Event()
+
+    async def late() -> Any:
+        yield DATA[:50_000]
+        await over.wait()
+        yield DATA[50_000:]
+
+    segment = Segment(0, len(DATA), len(DATA))
+    sending = asyncio.create_task(put(user, agent.identity, job, segment, late()))
+    await arrived(user, job, 50_000)
+
+    assert agent.session is not None
+    await agent.send(JobContent(job=job, size=len(DATA), etag="v1"))
+    agent.session.open_stream(job, offset=50_000)
+    agent.session.offer(job, DATA[50_000:200_000])
+    await agent.pump()
+    await arrived(user, job, 200_000)
+    over.set()
+    with pytest.raises((aiohttp.ClientError, ConnectionError)):
+        await sending
+
+    assert 200_000 == await arrived(user, job, 0)
+
+
 @pytest.mark.parametrize(("offered", "there"), [(0, True), (4096, True), (None, False)])
 async def test_uploads_are_offered_as_configured(
     tmp_path: Path, offered: int | None, there: bool
