@@ -1,6 +1,6 @@
 """The closed set of kinds, and those that installed packages add under ``cloud_agent.jobs``."""
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from agent.errors import UsageError
@@ -35,8 +35,16 @@ def installed_kinds() -> dict[str, Kind[Any]]:
     """
     kinds = dict(KINDS)
     for entry in entry_points(group=GROUP):
-        kind = entry.load()
+        kind = _loaded(entry)
         if not isinstance(kind, Kind) or kind.name in kinds:
             raise UsageError(f"entry point {entry.name} of {GROUP} is no new kind of job")
         kinds[kind.name] = kind
     return kinds
+
+
+def _loaded(entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as exc:  # noqa: BLE001 - somebody else's code
+        why = f"{type(exc).__name__}: {exc}"
+        raise UsageError(f"entry point {entry.name} of {GROUP} can't be loaded: {why}") from None
