@@ -142,7 +142,17 @@ class EnvSecretStore(Part):
     """How long a value is kept."""
 
 
-class AwsSecretsManager(AwsLogin):
+class _AwsSecrets(AwsLogin):
+    """What both of AWS's secret stores have: they send secrets to no end point in plain text."""
+
+    @model_validator(mode="after")
+    def _end_points_are_safe(self) -> Self:
+        for key in ("endpoint_url", "sts_endpoint_url"):
+            require_safe_url(key, getattr(self, key))
+        return self
+
+
+class AwsSecretsManager(_AwsSecrets):
     """AWS Secrets Manager."""
 
     type: Literal["aws-secrets-manager"]
@@ -151,14 +161,8 @@ class AwsSecretsManager(AwsLogin):
     cache: Duration = 300.0
     """How long a value is kept."""
 
-    @model_validator(mode="after")
-    def _end_points_are_safe(self) -> Self:
-        for key in ("endpoint_url", "sts_endpoint_url"):
-            require_safe_url(key, getattr(self, key))
-        return self
 
-
-class AwsParameterStore(AwsLogin):
+class AwsParameterStore(_AwsSecrets):
     """Parameters of AWS Systems Manager, encrypted ones too."""
 
     type: Literal["aws-parameter-store"]
@@ -166,12 +170,6 @@ class AwsParameterStore(AwsLogin):
     """Put before the path of every reference, as /prod/."""
     cache: Duration = 300.0
     """How long a value is kept."""
-
-    @model_validator(mode="after")
-    def _end_points_are_safe(self) -> Self:
-        for key in ("endpoint_url", "sts_endpoint_url"):
-            require_safe_url(key, getattr(self, key))
-        return self
 
 
 class GcpSecretManager(GcpLogin):
