@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from agent.closing import close_guarded
 from agent.clouds.base import Resolved
 from agent.errors import CredentialUnavailable
 from agent.secret import Secret
@@ -139,7 +140,11 @@ class SecretResolver:
         """Forget every secret and close the stores; idempotent."""
         await self._flights.close()
         self._kept.clear()
-        await asyncio.gather(*(opened.store.close() for opened in self._stores.values()))
+        closing = (
+            close_guarded("secret store", name, opened.store.close)
+            for name, opened in self._stores.items()
+        )
+        await asyncio.gather(*closing)
 
     async def _entries(self, references: Sequence[SecretReference]) -> dict[_Place, _Entry]:
         places = dict.fromkeys(map(_place, references))

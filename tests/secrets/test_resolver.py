@@ -222,3 +222,23 @@ async def test_a_use_that_holds_is_told_and_registered_as_any_other(resolver, se
 
     assert (["first"], [str(KEY)]) == ([secret.reveal() for secret in seen], used)
     held.release()
+
+
+async def test_a_store_that_fails_to_close_keeps_no_other_open():
+    closed = []
+
+    class Store:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def close(self) -> None:
+            closed.append(self.name)
+            if self.name == "first":
+                raise RuntimeError
+
+    stores = {name: OpenStore(Store(name), "test", 60.0) for name in ("first", "second")}
+    resolver = SecretResolver(stores, on_secret=lambda _: None, on_use=lambda _: None)
+
+    await resolver.close()
+
+    assert ["first", "second"] == closed
