@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from agent.closing import close_guarded
 from agent.errors import NotFound
 from agent.pipelines.base import PipelineRunner
 from agent.pipelines.run_directories import RunDirectories
@@ -44,4 +45,4 @@ class PipelineRunners:
     async def close(self) -> None:
         """Let go of all runs without stopping them; idempotent."""
         for runner in {id(runner): runner for runner in self._pipelines.values()}.values():
-            await runner.close()
+            await close_guarded("pipeline runner", type(runner).__name__, runner.close)

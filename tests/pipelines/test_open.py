@@ -11,6 +11,8 @@ from agent.config.pipelines import ProcessPipeline
 from agent.errors import NotFound, UsageError
 from agent.pipelines import open as opening
 from agent.pipelines.open import open_pipeline_runners
+from agent.pipelines.run_directories import RunDirectories
+from agent.pipelines.runners import PipelineRunners
 from agent.plugins import Plugin
 from tests.pipelines.lab import Lab, ended, shell, start
 
@@ -90,3 +92,23 @@ def test_imports_stay_light(module, heavy):
 
     assert loaded.stdout
     assert not heavy & set(loaded.stdout.split())
+
+
+async def test_a_runner_that_fails_to_close_keeps_no_other_open(lab: Lab):
+    closed = []
+
+    class Runner:
+        def __init__(self, *, fails: bool) -> None:
+            self.fails = fails
+
+        async def close(self) -> None:
+            closed.append(self.fails)
+            if self.fails:
+                raise RuntimeError
+
+    runners = {"a": Runner(fails=True), "b": Runner(fails=False)}
+    directories = RunDirectories(lab.state_dir / "runs")
+
+    await PipelineRunners(runners, directories=directories).close()
+
+    assert [True, False] == closed
